@@ -1,0 +1,5 @@
+"""``python -m drawbench``."""
+
+from drawbench.cli import main
+
+main()

@@ -1,0 +1,61 @@
+"""The command line. Every command is a function first; importing this loads neither torch nor streamlit."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from drawbench import __version__
+from drawbench.cli.draw import generate, run
+from drawbench.cli.examine import doctor, list_, verify
+from drawbench.cli.measure import report, score
+from drawbench.errors import UserError
+
+EPILOG = """\b
+Examples:
+  drawbench run --generator noise --prompts drawbench=drawbench.csv -o out
+  drawbench run --generator sd=folder --set sd.path=images/ --prompts drawbench -o out
+  drawbench score out/sd-drawbench --metric text_rendering
+  drawbench report out/*-drawbench -o report.html
+
+\b
+Exit codes: 0 ok; 1 finished, with failed items (verify: damage, doctor: a failed check);
+  2 what was typed; 3 a public asset that could not be found or fetched; 130 interrupted.
+\b
+Everything that is fetched or computed once is kept in $DRAWBENCH_CACHE (default ~/.cache/drawbench).
+"""
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="drawbench")
+def cli() -> None:
+    """A text-to-image benchmark centred on DrawBench: from prompts to images, scores with intervals, and a report."""
+
+
+for _command in (run, generate, score, report, verify, list_, doctor):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Runs the command line: what a user can put right is one line on standard error, and an exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except UserError as error:
+        _fail(str(error), error.exit_code)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "drawbench"
+        _fail(f"{error.format_message()} (see {path} --help)", 2)
+    except click.ClickException as error:
+        _fail(error.format_message(), 2)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; nothing is lost: the same command goes on", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"drawbench: {' '.join(message.split())}", err=True)
+    sys.exit(code)

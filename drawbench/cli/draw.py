@@ -1,0 +1,205 @@
+"""``drawbench generate`` and ``drawbench run``: images, and all that follows from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from drawbench.cli.measure import load_metrics, print_scores, score_each
+from drawbench.cli.options import by_alias, drawing_options, load_prompts, metric_option, over_option, resolve_device
+from drawbench.errors import UserError
+from drawbench.plugins import Plugin, build, find, parse_named, parse_settings, resolve, takes
+
+if TYPE_CHECKING:
+    from drawbench.interfaces import Generator
+    from drawbench.runner import Summary
+    from drawbench.store import Run, System
+
+DEFAULT_METRICS = ("clip_score", "text_rendering", "image_stats")
+
+
+class Ready(NamedTuple):
+    """A generator that can draw, and the system that it is."""
+
+    alias: str
+    generator: Generator
+    system: System
+    device: str
+
+
+@click.command(short_help="Draw images.")
+@drawing_options
+@click.pass_context
+def generate(context: click.Context, /, **given: Any) -> None:
+    """Draw a prompt set with a generator, into a run: a folder of images that says how each was made.
+
+    The same command again goes on where it stopped and tries failed prompts anew. A larger --samples or --limit adds
+    images. With several generators or prompt sets, each run is DIR/ALIAS-SET.
+
+    \b
+    Example:
+      drawbench generate --generator noise --prompts drawbench=drawbench.csv --limit 20 -o out/noise
+      drawbench generate --generator sd=folder --set sd.path=images/ --prompts drawbench -o out/sd
+    """
+    settings = parse_settings(given.pop("settings"), list(parse_named(given["generators"])))
+    single = len(given["generators"]) == 1 and len(given["prompt_specs"]) == 1
+    drawn = draw(**given, settings=settings, into_folder=single)
+    context.exit(1 if any(summary.failed for _, summary in drawn) else 0)
+
+
+@click.command(short_help="Draw, score and report.")
+@drawing_options
+@metric_option
+@click.option("--reference", help="What set metrics compare with.")
+@over_option
+@click.pass_context
+def run(context: click.Context, /, metrics: Sequence[str], reference: str | None, over: str, **given: Any) -> None:
+    """Draw with one or more generators, score the images and write the comparison: DIR/report.html.
+
+    Without --metric: clip_score, text_rendering and image_stats; one whose weights are missing is skipped aloud, and
+    the exit code is then 3.
+
+    \b
+    Example:
+      drawbench run --generator a=folder --set a.path=A/ --generator b=folder --set b.path=B/ --prompts drawbench -o out
+    """
+    from drawbench.reports.write import summary_lines, write_report
+
+    aliases = list(parse_named(given["generators"]))
+    named = parse_named(metrics or DEFAULT_METRICS)
+    if both := sorted(set(aliases) & set(named)):
+        raise UserError(f"{both[0]!r} names a generator and a metric; give one of them an alias")
+    settings = parse_settings(given.pop("settings"), [*aliases, *named])
+    of_metrics = {alias: settings.pop(alias) for alias in named}
+    output: Path = given["output"]
+
+    ready = build_generators(settings, given)
+    skipped: dict[str, str] = {}
+    loaded = load_metrics(named, of_metrics, given["device"], reference, skipped if not metrics else None)
+    drawn = draw(**given, settings=settings, into_folder=False, ready=ready)
+    runs = [made for made, _ in drawn if made.drawn()]
+    if not runs:
+        raise UserError(f"not one image was drawn into {output}; the journal in each run says why")
+    print_scores(score_each(runs, loaded, over))
+    report = output / "report.html"
+    comparison = write_report(runs, report, skipped)
+    click.echo("\n".join(summary_lines(comparison)))
+    for metric, reason in skipped.items():
+        click.echo(f"skipped: {metric}: {reason}", err=True)
+    click.echo(f"report: {report}")
+    context.exit(3 if skipped else 1 if any(summary.failed for _, summary in drawn) else 0)
+
+
+def draw(
+    *,
+    generators: Sequence[str],
+    prompt_specs: Sequence[str],
+    output: Path,
+    settings: Mapping[str, Mapping[str, str]],
+    into_folder: bool,
+    samples: int | None,
+    seed: int,
+    limit: str | None,
+    categories: Sequence[str],
+    batch_size: int,
+    dtype: str,
+    ready: Sequence[Ready] | None = None,
+    **given: Any,
+) -> list[tuple[Run, Summary]]:
+    """Draws every generator on every prompt set, and returns the runs and what was done."""
+    from drawbench.prompts import select
+    from drawbench.runner import generate as draw_run
+    from drawbench.store import Manifest, Plan, Run, now
+
+    sets = [load_prompts(spec) for spec in prompt_specs]
+    chosen = {prompt_set.name: [prompt.id for prompt in select(prompt_set, limit, categories)] for prompt_set in sets}
+    given |= {"generators": generators, "dtype": dtype}
+    drawn = []
+    for one in ready if ready is not None else build_generators(settings, given):
+        for prompt_set in sets:
+            path = output if into_folder else output / f"{one.alias}-{prompt_set.name}"
+            ids = chosen[prompt_set.name]
+            whole = len(ids) == len(prompt_set.prompts)
+            manifest = Manifest(
+                system=one.system,
+                prompt_set=prompt_set.name,
+                prompt_set_sha256=prompt_set.sha256,
+                prompt_count=len(prompt_set.prompts),
+                seed=seed,
+                dtype=dtype,
+                plan=Plan(None if whole else tuple(ids), samples or 1),
+                batch_size=batch_size,
+                created=now(),
+            )
+            made = Run.start(path, manifest, prompt_set)
+            if samples is not None and samples < made.manifest.plan.samples:
+                raise UserError(
+                    f"{path} has {made.manifest.plan.samples} samples per prompt; --samples {samples} takes none away: "
+                    "leave it out, or give as many or more"
+                )
+            summary = draw_run(made, one.generator, made.items(ids), batch_size=batch_size, device=one.device)
+            click.echo(summary.line(made))
+            for remark in summary.remarks:
+                click.echo(f"note: {remark}", err=True)
+            drawn.append((made, summary))
+    return drawn
+
+
+def build_generators(settings: Mapping[str, Mapping[str, str]], given: Mapping[str, Any]) -> list[Ready]:
+    """Builds every generator before anything is drawn, so that what is typed wrong is said at once."""
+    named = parse_named(given["generators"])
+    if given["name"] is not None and len(named) > 1:
+        raise UserError(
+            "--name names one system; with several generators give each an alias: --generator NAME=generator"
+        )
+    checkpoints = by_alias(given["checkpoints"], list(named), "--checkpoint")
+    ready = []
+    for alias, name in named.items():
+        plugin = find("generators", name)
+        system_name = given["name"] or alias
+        if plugin.name == "folder" and system_name == "folder":
+            raise UserError("imported images need a name of their own: --generator NAME=folder, or --name NAME")
+        if not re.fullmatch(r"[^/\\\x00-\x1f]{1,100}", system_name):
+            raise UserError(f"the name {system_name!r} cannot be used: give 1 to 100 characters, without / and \\")
+        ready.append(_build(alias, system_name, plugin, settings[alias], checkpoints.get(alias), given))
+    return ready
+
+
+def _build(
+    alias: str,
+    system_name: str,
+    plugin: Plugin,
+    settings: Mapping[str, str],
+    checkpoint: str | None,
+    given: Mapping[str, Any],
+) -> Ready:
+    from drawbench.interfaces import Generator
+    from drawbench.store import System
+
+    factory = plugin.load()
+    values = resolve(alias, factory, settings)
+    device = resolve_device(given["device"]) if takes(factory, "device") else "cpu"
+    if checkpoint is not None and not takes(factory, "checkpoint"):
+        raise UserError(f"--checkpoint {checkpoint}: the generator {plugin.name!r} takes none")
+    standard: dict[str, Any] = {"device": device, "dtype": given["dtype"], "checkpoint": checkpoint}
+    generator = build(factory, values, **standard)
+    if not isinstance(generator, Generator):
+        raise UserError(
+            f"generator {plugin.name!r} of {plugin.package} gave {type(generator).__name__}, which lacks one of: pads, "
+            "fingerprint(), generate(items)"
+        )
+    recorded = {key: value for key, value in values.items() if not isinstance(value, Path)}
+    fingerprint = {**generator.fingerprint(), **_source(plugin, factory)}
+    return Ready(alias, generator, System(system_name, plugin.name, recorded, fingerprint), device)
+
+
+def _source(plugin: Plugin, factory: Callable[..., Any]) -> dict[str, str]:
+    """Returns the digest of a file that is its own plug-in: what it does is known by nothing else."""
+    from drawbench.files import sha256_file
+
+    module = plugin.target.rpartition(":")[0]
+    return {"source sha256": sha256_file(Path(module))} if module.endswith(".py") else {}

@@ -1,0 +1,194 @@
+"""The types that every part meets in: Protocols and dataclasses only, and no torch at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+Kind = Literal["mean", "rate", "set"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One text to draw."""
+
+    id: str
+    """Names the folder of its images: ``[A-Za-z0-9._-]{1,64}``, unique in its set."""
+    text: str
+    """As published: never lower-cased, stripped of punctuation or shortened."""
+    category: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Further columns of the file that it came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """A named list of prompts, and the digest that identifies it."""
+
+    name: str
+    prompts: Sequence[Prompt]
+    sha256: str
+    """Of the compact JSON lines ``[id,text,category]``, joined by a newline (UTF-8, not escaped)."""
+
+
+class Item(NamedTuple):
+    """One image to draw."""
+
+    prompt: Prompt
+    sample: int
+    seed: int
+    """In [0, 2**63): all noise of this image comes from a CPU generator with this seed."""
+
+
+class Drawn(NamedTuple):
+    """One image, and what must be recorded of it."""
+
+    image: PIL.Image.Image
+    """Mode RGB, 8 bits."""
+    prompt_used: str | None = None
+    """The text that the model was given, where it is not the prompt's own."""
+    extras: Mapping[str, PIL.Image.Image] = {}
+    """Stage outputs that are kept, as ``extras/<name>/<prompt id>/<sample>.png``."""
+    facts: Mapping[str, str | int | float] = {}
+    """Written to the journal: source codec, sha256, cost."""
+
+
+class Refused(NamedTuple):
+    """A safety filter withheld the image. Counted apart from failures, and never averaged away."""
+
+    reason: str
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """What draws images."""
+
+    pads: bool
+    """True: every batch is filled by repeating its last item, and the surplus dropped, so that the batch has one size."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Returns what identifies the weights: the sha256 of each file, the versions of libraries that move pixels."""
+        ...
+
+    def generate(self, items: Sequence[Item]) -> Sequence[Drawn | Refused]:
+        """Returns one result per item, in order."""
+        ...
+
+
+class Output(NamedTuple):
+    """One named number of a metric."""
+
+    higher_is_better: bool | None
+    """None: neither direction is better (a width)."""
+    kind: Kind
+    main: bool = False
+    """The one that stands for the metric in a summary. Exactly one output of a metric is main."""
+
+
+class Scored(NamedTuple):
+    """A batch's values."""
+
+    values: Mapping[str, NDArray[np.float64]]
+    """Output name → (N,). NaN: does not apply to this image, and is left out of n."""
+    notes: Mapping[str, Sequence[str]] = {}
+    """Name → N texts, for people: what was read, why it failed."""
+
+
+@runtime_checkable
+class Network(Protocol):
+    """A feature network together with everything that comes before it."""
+
+    key: str
+    """Hash of what moves the features: sha256 of the weights, resize, layer, dtype."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Maps ``(N, 3, H, W) uint8`` images of one size to ``(N, D)`` features."""
+        ...
+
+
+@runtime_checkable
+class ImageMetric(Protocol):
+    """A metric with one value per image. Stateless."""
+
+    outputs: Mapping[str, Output]
+    network: Network | None
+
+    def protocol(self) -> Mapping[str, str]:
+        """Returns every choice that can move the number."""
+        ...
+
+    def score(self, images: Tensor, features: Tensor | None, prompts: Sequence[Prompt]) -> Scored:
+        """Scores ``(N, 3, H, W) uint8`` images, with their ``(N, D)`` features where the metric has a network."""
+        ...
+
+
+@runtime_checkable
+class SetMetric(Protocol):
+    """A metric with one value per set of images. Stateless; the reference is given to its factory."""
+
+    outputs: Mapping[str, Output]
+    network: Network
+
+    def protocol(self) -> Mapping[str, str]:
+        """Returns every choice that can move the number."""
+        ...
+
+    def compute(self, features: NDArray[np.float32]) -> Mapping[str, float]:
+        """Returns each output's value for ``(N, D)`` features, which may be memory-mapped."""
+        ...
+
+    def leave_out(self, features: NDArray[np.float32], groups: NDArray[np.int64]) -> Mapping[str, NDArray[np.float64]]:
+        """Returns each output's ``(G,)`` values, each without one of the groups that ``(N,)`` numbers name."""
+        ...
+
+
+class Interval(NamedTuple):
+    """How sure a number is."""
+
+    low: float
+    high: float
+    method: str
+    """The rule, in words: ``t over prompt means``."""
+    over: str
+    """What it generalises over: samples, prompts, raters, raters x prompts."""
+    level: float = 0.95
+
+
+class MetricProtocol(NamedTuple):
+    """The identity of a number: two numbers are comparable where this is the same."""
+
+    hash: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One number with its identity, its size and its interval."""
+
+    run: str
+    system: str
+    metric: str
+    """The metric's name or alias."""
+    output: str | None
+    """None: the metric's main output."""
+    category: str | None
+    """None: over all prompts."""
+    value: float | None
+    """None: the metric applies to no image here."""
+    interval: Interval | None
+    reason: str | None
+    """Why there is no interval, or no value."""
+    n: int
+    """Images that have a value."""
+    n_prompts: int
+    higher_is_better: bool | None
+    kind: Kind
+    protocol: MetricProtocol
+    schema_version: int = 1

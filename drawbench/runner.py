@@ -1,0 +1,165 @@
+"""Draws what a run still lacks: resumes where it stopped, retries what failed, and loses nothing to one bad prompt."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from drawbench.errors import UserError
+from drawbench.files import write_atomic
+from drawbench.images import encode_png
+from drawbench.interfaces import Drawn, Generator, Item, Refused
+from drawbench.progress import progress, say
+from drawbench.store import Journal, Record, Run, now
+
+_SHOWN_FAILURES = 5
+
+
+class Summary(NamedTuple):
+    """What one call of `generate` did, and how the asked-for images stand after it."""
+
+    asked: int
+    already: int
+    """Drawn or refused before this call."""
+    drawn: int
+    refused: int
+    failed: int
+    """Of this call."""
+    seconds: float
+    remarks: Sequence[str] = ()
+
+    def line(self, run: Run) -> str:
+        """Returns one line for people."""
+        head = f"{run.manifest.system.name} on {run.manifest.prompt_set}: "
+        if self.asked == self.already:
+            return head + f"complete, all {self.asked} images are there ({run.path})"
+        parts = [f"{self.drawn} drawn"]
+        parts += [f"{self.refused} refused"] if self.refused else []
+        parts += [f"{self.failed} FAILED"] if self.failed else []
+        parts += [f"{self.already} were there"] if self.already else []
+        rate = self.drawn / self.seconds if self.seconds > 0 else 0.0
+        text = head + ", ".join(parts) + f" of {self.asked} in {self.seconds:.1f} s ({rate:.1f} images/s; {run.path})"
+        return text + ("; the same command tries the failed ones again" if self.failed else "")
+
+
+def pending(run: Run, items: Sequence[Item]) -> list[Item]:
+    """Returns the items that are yet to be drawn.
+
+    An image counts as drawn where the journal says so and the file is there in its recorded size (content is checked
+    by `drawbench verify`). A refusal stands; a failure is tried again.
+    """
+    records, sizes = run.records(), run.present()
+
+    def open_(item: Item) -> bool:
+        key = (item.prompt.id, item.sample)
+        record = records.get(key)
+        if record is None or record.status == "failed":
+            return True
+        return record.status == "drawn" and sizes.get(key) != record.bytes
+
+    return [item for item in items if open_(item)]
+
+
+def generate(run: Run, generator: Generator, items: Sequence[Item], *, batch_size: int, device: str) -> Summary:
+    """Draws the items that the run lacks, each image on disk and in the journal before the next batch.
+
+    Killed at any moment, it loses at most the batch in the making; the next call goes on, with the same bytes.
+    """
+    start = time.monotonic()
+    to_draw = pending(run, items)
+    remarks = generator.remarks(items) if hasattr(generator, "remarks") else []
+    done: Counter[str] = Counter()
+    if to_draw:
+        already = len(items) - len(to_draw)
+        with (
+            Journal(run) as journal,
+            progress(len(items), unit=" images", label=run.manifest.system.name, done=already) as bar,
+        ):
+            for first in range(0, len(to_draw), batch_size):
+                for record in _draw(run, generator, to_draw[first : first + batch_size], batch_size, device):
+                    journal.write(record)
+                    done[record.status] += 1
+                    bar.update()
+                    if record.status == "failed":
+                        _tell(record, done["failed"])
+    seconds = time.monotonic() - start
+    already = len(items) - len(to_draw)
+    return Summary(len(items), already, done["drawn"], done["refused"], done["failed"], seconds, remarks)
+
+
+def _draw(run: Run, generator: Generator, batch: Sequence[Item], batch_size: int, device: str) -> Iterator[Record]:
+    start = time.monotonic()
+    try:
+        results = _call(generator, batch, batch_size)
+    except Exception as error:  # noqa: BLE001  whatever a plug-in raises is told of the image that it befell
+        if len(batch) == 1:
+            yield _failure(batch[0], error, device)
+            return
+        for item in batch:  # One by one: only the guilty item is journalled as failed.
+            yield from _draw(run, generator, [item], batch_size, device)
+        return
+    seconds = (time.monotonic() - start) / len(batch)
+    for item, result in zip(batch, results, strict=True):
+        if isinstance(result, Refused):
+            yield _record(item, "refused", device=device, seconds=seconds, reason=result.reason)
+            continue
+        try:
+            yield _keep(run, item, result, seconds, device)
+        except (ValueError, TypeError, AttributeError) as error:
+            yield _failure(item, error, device)
+
+
+def _call(generator: Generator, batch: Sequence[Item], batch_size: int) -> Sequence[Drawn | Refused]:
+    surplus = batch_size - len(batch) if generator.pads else 0
+    given = [*batch, *[batch[-1]] * surplus]
+    results = generator.generate(given)
+    if len(results) != len(given):
+        raise ValueError(
+            f"the generator returned {len(results)} results for {len(given)} items; one each is needed, in order"
+        )
+    return results[: len(batch)]
+
+
+def _keep(run: Run, item: Item, drawn: Drawn, seconds: float, device: str) -> Record:
+    """Writes the extras first and the image last, so that an image that is there is whole with all that belongs to it."""
+    files = {name: encode_png(image) for name, image in drawn.extras.items()}
+    png = encode_png(drawn.image)
+    for name, data in files.items():
+        write_atomic(run.extra_path(name, item.prompt.id, item.sample), data)
+    write_atomic(run.image_path(item.prompt.id, item.sample), png)
+    return _record(
+        item,
+        "drawn",
+        sha256=hashlib.sha256(png).hexdigest(),
+        bytes=len(png),
+        width=drawn.image.width,
+        height=drawn.image.height,
+        seconds=seconds,
+        device=device,
+        prompt_used=drawn.prompt_used,
+        extras={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        facts=dict(drawn.facts),
+    )
+
+
+def _record(item: Item, status: str, **fields: object) -> Record:
+    if isinstance(seconds := fields.get("seconds"), float):
+        fields["seconds"] = round(seconds, 6)
+    return Record(item.prompt.id, item.sample, status, item.seed, now(), **fields)  # type: ignore[arg-type]
+
+
+def _failure(item: Item, error: Exception, device: str) -> Record:
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    trace = None if isinstance(error, UserError) else "".join(traceback.format_exception(error))[-4000:]
+    return _record(item, "failed", device=device, reason=reason, traceback=trace)
+
+
+def _tell(record: Record, count: int) -> None:
+    if count <= _SHOWN_FAILURES:
+        say(f"failed: prompt {record.prompt}, sample {record.sample}: {record.reason}")
+    elif count == _SHOWN_FAILURES + 1:
+        say("further failures are in the journal and in the report")

@@ -1,0 +1,103 @@
+"""Holds a run's files against its manifest and journals: what is missing, truncated, altered or surplus, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from drawbench.files import is_leftover, sha256_file
+from drawbench.progress import progress
+from drawbench.store import Record, Run, images_digest
+
+
+class Finding(NamedTuple):
+    """Something about a run that is not as it should be."""
+
+    kind: str
+    """missing, truncated, altered, surplus, failed, leftover, stale."""
+    where: str
+    """The file, relative to the run, or a count."""
+    what: str
+    remedy: str
+    damage: bool
+    """False: worth knowing, but no number is wrong for it."""
+
+
+REDRAW = "repeat the `drawbench generate` command: it draws just what is missing"
+
+
+def verify(run: Run) -> list[Finding]:
+    """Reads every file of a run and returns what is wrong; an untouched, complete run returns an empty list."""
+    findings: list[Finding] = []
+    records = run.records()
+    planned = {(item.prompt.id, item.sample): item for item in run.items()}
+    expected: dict[Path, str] = {}
+    with progress(len(planned), unit=" images", label="verify") as bar:
+        for key, item in planned.items():
+            findings += _check(run, records.get(key), *key)
+            record = records.get(key)
+            if record is not None and record.seed != item.seed:
+                where = f"{key[0]}/{key[1]}"
+                findings.append(
+                    Finding("altered", where, "was drawn with another seed than this run's", _delete(where), True)
+                )
+            bar.update()
+    for record in records.values():
+        if record.status == "drawn":
+            expected[run.image_path(record.prompt, record.sample)] = "image"
+            expected |= {run.extra_path(name, record.prompt, record.sample): "extra" for name in record.extras}
+    findings += _surplus(run, expected)
+    current = images_digest(run.drawn())
+    for scores in run.score_files():
+        if scores.images_sha256 != current:
+            remedy = f"drawbench score {run.path} --metric {scores.metric}"
+            findings.append(Finding("stale", f"scores/{scores.path.name}", "is older than the images", remedy, False))
+    return findings
+
+
+def _check(run: Run, record: Record | None, prompt: str, sample: int) -> Iterator[Finding]:
+    image = run.image_path(prompt, sample)
+    where = str(image.relative_to(run.path))
+    if record is None:
+        if image.is_file():
+            yield Finding(
+                "surplus", where, "is in no journal (its writer was killed before it could say so)", REDRAW, True
+            )
+        else:
+            yield Finding("missing", where, "has not been drawn", REDRAW, True)
+    elif record.status == "failed":
+        yield Finding("failed", where, record.reason or "failed", REDRAW, True)
+    elif record.status == "drawn":
+        yield from _check_file(run, image, record.sha256, record.bytes)
+        for name, sha256 in record.extras.items():
+            yield from _check_file(run, run.extra_path(name, prompt, sample), sha256, None)
+
+
+def _check_file(run: Run, file: Path, sha256: str | None, size: int | None) -> Iterator[Finding]:
+    where = str(file.relative_to(run.path))
+    if not file.is_file():
+        yield Finding("missing", where, "was drawn and is gone", REDRAW, True)
+    elif size is not None and (actual := file.stat().st_size) < size:
+        yield Finding("truncated", where, f"has {actual} of {size} bytes", REDRAW, True)
+    elif sha256_file(file) != sha256:
+        yield Finding("altered", where, "is not the file that was drawn (another sha256)", _delete(where), True)
+
+
+def _delete(where: str) -> str:
+    return f"delete {where}, then {REDRAW}"
+
+
+def _surplus(run: Run, expected: dict[Path, str]) -> Iterator[Finding]:
+    planned = {run.image_path(item.prompt.id, item.sample) for item in run.items()}
+    for folder in ("images", "extras"):
+        for file in sorted((run.path / folder).rglob("*")):
+            if file.is_dir() or file in expected or file in planned:
+                continue
+            where = str(file.relative_to(run.path))
+            if is_leftover(file.name):
+                yield Finding(
+                    "leftover", where, "is the unfinished file of a writer that was killed", f"delete {where}", False
+                )
+            else:
+                yield Finding("surplus", where, "belongs to no image of this run", f"delete {where}", True)

@@ -1,0 +1,1 @@
+"""People's judgements of images: studies, the rater app, and their analysis."""

@@ -1,0 +1,151 @@
+"""The tables of a report with their numbers as text, the same for HTML, Markdown and the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from drawbench.interfaces import Score
+from drawbench.reports.comparison import SIZE_FIELD, Comparison, MetricScores, OutputScores, Section
+from drawbench.reports.digits import bounds, decimals, number, p_value, signed
+from drawbench.reports.pairs import Contrast
+
+
+class Cell(NamedTuple):
+    """One system's value."""
+
+    value: str
+    interval: str
+    n: str
+    reason: str
+    """Why there is no value or no interval."""
+    warn: bool
+    """Whether its protocol is not that of its neighbours."""
+
+
+class Difference(NamedTuple):
+    """One pair's difference and verdict."""
+
+    a: str
+    b: str
+    value: str
+    interval: str
+    p: str
+    verdict: str
+    better: str | None
+    reason: str
+    n: str
+    """The prompts that both have."""
+    categories: Sequence[tuple[str, str]]
+    """The categories that differ by themselves, each with the better system, or with "differ"."""
+
+
+class Row(NamedTuple):
+    """An output, or one category of it: every system's value, and the differences."""
+
+    name: str
+    cells: Mapping[str, Cell]
+    differences: Sequence[Difference]
+    overall: bool
+
+
+class Headline(NamedTuple):
+    """A row of the first table."""
+
+    section: Section
+    metric: MetricScores
+    output: OutputScores
+    row: Row
+
+
+def headlines(comparison: Comparison) -> list[Headline]:
+    """Returns the first table: the main output of every metric on every prompt set."""
+    return [
+        Headline(section, metric, output, category_rows(comparison, section, metric, output)[0])
+        for section in comparison.sections
+        for metric in section.metrics
+        for output in metric.outputs
+        if output.main
+    ]
+
+
+def category_rows(comparison: Comparison, section: Section, metric: MetricScores, output: OutputScores) -> list[Row]:
+    """Returns an output's table: all prompts first, then the categories in file order."""
+    found = comparison.differences(section, metric, output)
+    overall = [of_system[None] for of_system in output.scores.values() if None in of_system]
+    places = decimals([score.interval for score in overall], [score.value for score in overall])
+    rows = [_row("All prompts", None, section, metric, output, found, places)]
+    for category in section.categories:
+        if any(category in of_system for of_system in output.scores.values()):
+            rows.append(_row(category, category, section, metric, output, found, places))
+    return rows
+
+
+def direction(output: OutputScores) -> str:
+    """Returns whether more is better, in words."""
+    if output.higher_is_better is None:
+        return "neither direction is better"
+    return "higher is better" if output.higher_is_better else "lower is better"
+
+
+def arrow(output: OutputScores) -> str:
+    """Returns whether more is better, as an arrow; empty where neither is."""
+    return "" if output.higher_is_better is None else "↑" if output.higher_is_better else "↓"
+
+
+def protocol_warning(metric: MetricScores) -> str:
+    """Returns in which fields the protocols differ; empty where they are the same."""
+    fields = dict.fromkeys(field for it in metric.mismatches for field in it.fields)
+    return f"protocols differ in {', '.join(fields)}" if fields else ""
+
+
+def _row(
+    name: str,
+    category: str | None,
+    section: Section,
+    metric: MetricScores,
+    output: OutputScores,
+    found: Sequence[Contrast],
+    places: int,
+) -> Row:
+    suspect = {system for it in metric.mismatches for system in (it.a, it.b) if it.refused}
+    other_n = any(SIZE_FIELD in it.fields for it in metric.mismatches)
+    cells = {
+        system: _cell(of_system[category], places, system in suspect or other_n)
+        for system, of_system in output.scores.items()
+        if category in of_system
+    }
+    parts = [contrast for contrast in found if contrast.category is not None]
+    differences = [
+        _difference(c, places, parts if category is None else ()) for c in found if c.category == category
+    ]
+    return Row(name, {s: cells[s] for s in section.systems if s in cells}, differences, category is None)
+
+
+def _cell(score: Score, places: int, warn: bool) -> Cell:
+    if score.value is None:
+        return Cell("–", "", f"{score.n:,}", score.reason or "no value", warn)  # noqa: RUF001
+    reason = "" if score.interval else score.reason or "no interval"
+    return Cell(number(score.value, places), bounds(score.interval, places), f"{score.n:,}", reason, warn)
+
+
+def _difference(contrast: Contrast, places: int, parts: Sequence[Contrast]) -> Difference:
+    c = contrast
+    own = max(places, decimals([c.interval], [c.value]))
+    categories = [
+        (part.category or "", part.better or "differ")
+        for part in parts
+        if (part.a, part.b) == (c.a, c.b) and part.verdict in ("better", "differ")
+    ]
+    return Difference(
+        a=c.a,
+        b=c.b,
+        value="" if c.value is None else signed(c.value, own),
+        interval=bounds(c.interval, own),
+        p=p_value(c.p_holm),
+        verdict=f"{c.better} better" if c.better else c.verdict,
+        better=c.better,
+        reason=c.reason or "",
+        n=f"{c.n_prompts:,}" if c.n_prompts else "",
+        categories=categories,
+    )
