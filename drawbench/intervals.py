@@ -7,7 +7,7 @@ that of a nominal 95 %, simulated; ``tests/test_intervals.py`` repeats the simul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import fsum
 from typing import Literal, NamedTuple
 
@@ -21,6 +21,9 @@ Over = Literal["prompts", "samples"]
 
 _TIE = 1e-12
 """Relative: numbers nearer than this are equal, so that rounding decides nothing on any machine."""
+
+_CELLS = 2**20
+"""Signs in memory at a time. It moves the draws, and with them the p-value: do not tune."""
 
 _ONE_PROMPT = "only one prompt has a value: an interval needs two"
 
@@ -164,3 +167,101 @@ def _grouped(values: NDArray[np.float64], prompts: Sequence[str]) -> dict[str, l
         if value == value:  # Not NaN.
             groups.setdefault(prompt, []).append(value)
     return groups
+
+
+def _check_kind(kind: Kind, values: Iterable[float]) -> None:
+    if kind == "set":
+        raise UserError("a set metric has no value per image: its interval is a jackknife's; allowed here: 'mean', 'rate'")
+    for value in values:
+        if not isfinite(value):
+            raise UserError(f"a mean is {value}: give finite numbers, and leave out what has no value")
+        if kind == "rate" and not 0 <= value <= 1:
+            raise UserError(f"a rate is {value}, and rates lie in [0, 1]: give it the kind 'mean', or mend the metric")
+
+
+def _no_prompt_interval(means: NDArray[np.float64], kind: Kind) -> str | None:
+    if len(means) < 2:
+        return _ONE_PROMPT
+    if kind == "mean" and np.ptp(means) <= _TIE * np.abs(means).max():
+        return "all prompt means are equal: their spread cannot be estimated"
+    return None
+
+
+def _no_sample_interval(groups: Mapping[str, Sequence[float]], kind: Kind) -> str | None:
+    single = [prompt for prompt, group in groups.items() if len(group) < 2]
+    if single:
+        return (
+            f"an interval over samples needs two values in every prompt: {len(single)} of {len(groups)} prompts "
+            f"have one, {single[0]!r} first"
+        )
+    if kind == "mean" and all(min(group) == max(group) for group in groups.values()):
+        return "the samples of every prompt are equal: their spread cannot be estimated"
+    return None
+
+
+def _sample_mean_interval(groups: Mapping[str, Sequence[float]], level: float) -> Interval:
+    """Returns t over independent samples of fixed prompts, with the degrees of freedom of Welch and Satterthwaite.
+
+    Covers 95 to 98 % for Gaussian and at least 93 % for Beta(2, 5) samples, 2 to 8 per prompt, G from 1 to 200, also where the
+    prompts' spreads differ (from 92.5 % at three prompts or fewer whose spreads differ by up to 100). Down to 88 %: two samples per
+    prompt, and one prompt of many that spreads 100 times as widely as the rest; or strong skew at three prompts or fewer.
+    """
+    sizes = np.array([len(group) for group in groups.values()])
+    parts = np.array([np.var(group, ddof=1) for group in groups.values()]) / sizes
+    freedom = fsum(parts) ** 2 / fsum(parts**2 / (sizes - 1))
+    reach = float(special.stdtrit(freedom, _upper(level))) * sqrt(fsum(parts)) / len(groups)
+    mean = _mean(np.array([fsum(group) / len(group) for group in groups.values()]))
+    return Interval(mean - reach, mean + reach, "t over samples within prompts (Welch-Satterthwaite)", "samples", level)
+
+
+def _sample_rate_interval(groups: Mapping[str, Sequence[float]], level: float) -> Interval:
+    """Returns Clopper and Pearson's interval around the mean of the prompt rates, each prompt as large as the smallest.
+
+    A sum of Bernoullis with unequal rates strays less from its mean than a binomial (Hoeffding 1956), so the interval is
+    conservative: never under 95 % in simulation, 1.17 (14 images) to 1.03 (1,600) times as wide as Wilson's. Wilson's falls to 84 %
+    near 0 and 1. Unequal numbers of samples are not averaged into one: where what varies has the fewest, that falls to 0 %.
+    """
+    n = len(groups) * min(map(len, groups.values()))
+    count = n * _mean(np.array([fsum(group) / len(group) for group in groups.values()]))
+    upper = _upper(level)
+    low = float(special.betaincinv(count, n - count + 1, 1 - upper)) if count > 0 else 0.0
+    high = float(special.betaincinv(count + 1, n - count, upper)) if count < n else 1.0
+    return Interval(low, high, f"Clopper-Pearson, {n} samples of fixed prompts", "samples", level)
+
+
+def _t_interval(values: NDArray[np.float64], level: float) -> tuple[float, float]:
+    n = len(values)
+    mean = _mean(values)
+    reach = float(special.stdtrit(n - 1, _upper(level))) * sqrt(fsum((values - mean) ** 2) / (n - 1) / n)
+    return mean - reach, mean + reach
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return fsum(values) / len(values)
+
+
+def _upper(level: float) -> float:
+    if not 0 < level < 1:
+        raise UserError(f"the level of an interval is {level}: give a number between 0 and 1, such as 0.95")
+    return 0.5 + level / 2
+
+
+def _sign_flip(differences: NDArray[np.float64], tie: float, seed: int, flips: int) -> tuple[float, str]:
+    size = len(differences)
+    exact = 2**size <= flips
+    n = 2**size if exact else flips
+    total = fsum(differences)
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CELLS // size)
+    reached = 0
+    for start in range(0, n, rows):
+        stop = min(start + rows, n)
+        if exact:
+            flipped = np.arange(start, stop)[:, np.newaxis] >> np.arange(size) & 1
+        else:
+            flipped = rng.integers(0, 2, (stop - start, size), dtype=np.int8)
+        sums = total - 2 * (flipped.astype(np.float64) @ differences)
+        reached += int(np.count_nonzero(np.abs(sums) >= abs(total) - tie))
+    if exact:
+        return reached / n, f"sign flips, all {n}"
+    return (1 + reached) / (1 + n), f"sign flips, {n} drawn with seed {seed}"

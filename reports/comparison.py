@@ -254,7 +254,9 @@ def _protocols(name: str, current: Mapping[str, Sequence[ScoreFile]]) -> Iterato
     groups: dict[str, dict[str, ScoreFile]] = defaultdict(dict)
     for system, files in own.items():
         for file in files:  # The latest last: of two that differ in n alone, it is the one that stays.
-            groups[digest({key: value for key, value in file.protocol.fields.items() if key != SIZE_FIELD})][system] = file
+            groups[digest({key: value for key, value in file.protocol.fields.items() if key != SIZE_FIELD})][system] = (
+                file
+            )
     for of_group in groups.values():
         yield _metric(f"{name} {next(iter(of_group.values())).protocol.hash[:8]}", name, of_group)
 
@@ -300,9 +302,7 @@ def _contrasts(section: Section, metric: MetricScores) -> Iterator[Contrast]:
         if file.path.with_suffix(".parquet").is_file():
             tables[system] = file.table()
     for output in metric.outputs:
-        subject = Subject(
-            section.sha256, metric.label, output.name, output.main, output.kind, output.higher_is_better
-        )
+        subject = Subject(section.sha256, metric.label, output.name, output.main, output.kind, output.higher_is_better)
         for a, b in pairs(section.systems):
             why_not = _why_not(metric, output, a, b, tables)
             if why_not:

@@ -30,7 +30,7 @@ def number(value: float, places: int) -> str:
     text = f"{value:.{places}f}" if places <= MOST else f"{value:.1e}"
     if not text.strip("-0."):
         return text.lstrip("-")
-    return text.replace("-", "−", 1) if value < 0 else text  # noqa: RUF001  a minus sign, not a hyphen
+    return text.replace("-", "−", 1) if value < 0 else text
 
 
 def signed(value: float, places: int) -> str:
@@ -53,7 +53,7 @@ def p_value(p: float | None) -> str:
 
 def plain(value: float) -> str:
     """Returns one image's value with four significant digits."""
-    return f"{value:.4g}".replace("-", "−", 1) if value < 0 else f"{value:.4g}"  # noqa: RUF001
+    return f"{value:.4g}".replace("-", "−", 1) if value < 0 else f"{value:.4g}"
 
 
 def counted(count: int, thing: str) -> str:

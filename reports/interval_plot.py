@@ -89,7 +89,7 @@ def _axis(scale: Scale, bottom: float) -> Markup:
     parts = []
     for tick in scale.ticks:
         x = scale.x(tick)
-        text = f"{tick:.{places}f}".replace("-", "−")  # noqa: RUF001
+        text = f"{tick:.{places}f}".replace("-", "−")
         parts.append(Markup('<path class="grid" d="M{x} {top}V{bottom}"/>').format(x=x, top=TOP, bottom=bottom))
         parts.append(
             Markup('<text x="{x}" y="{y}" class="tick" text-anchor="middle">{text}</text>').format(

@@ -75,10 +75,9 @@ def category_rows(comparison: Comparison, section: Section, metric: MetricScores
     overall = [of_system[None] for of_system in output.scores.values() if None in of_system]
     places = decimals([score.interval for score in overall], [score.value for score in overall])
     rows = [_row("All prompts", None, section, metric, output, found, places)]
-    for category in section.categories:
-        if any(category in of_system for of_system in output.scores.values()):
-            rows.append(_row(category, category, section, metric, output, found, places))
-    return rows
+    present = {category for of_system in output.scores.values() for category in of_system}
+    own = [category for category in section.categories if category in present]
+    return rows + [_row(category, category, section, metric, output, found, places) for category in own]
 
 
 def direction(output: OutputScores) -> str:
@@ -116,15 +115,13 @@ def _row(
         if category in of_system
     }
     parts = [contrast for contrast in found if contrast.category is not None]
-    differences = [
-        _difference(c, places, parts if category is None else ()) for c in found if c.category == category
-    ]
+    differences = [_difference(c, places, parts if category is None else ()) for c in found if c.category == category]
     return Row(name, {s: cells[s] for s in section.systems if s in cells}, differences, category is None)
 
 
 def _cell(score: Score, places: int, warn: bool) -> Cell:
     if score.value is None:
-        return Cell("–", "", f"{score.n:,}", score.reason or "no value", warn)  # noqa: RUF001
+        return Cell("–", "", f"{score.n:,}", score.reason or "no value", warn)
     reason = "" if score.interval else score.reason or "no interval"
     return Cell(number(score.value, places), bounds(score.interval, places), f"{score.n:,}", reason, warn)
 

@@ -35,7 +35,9 @@ def sentence(comparison: Comparison) -> str:
 def _where(section: Section) -> str:
     drawn = [run.drawn for run in section.runs]
     each = " each" if len(drawn) > 1 else ""
-    images = f"{counted(drawn[0], 'image')}{each}" if len(set(drawn)) == 1 else f"{listed(f'{n:,}' for n in drawn)} images"
+    images = (
+        f"{counted(drawn[0], 'image')}{each}" if len(set(drawn)) == 1 else f"{listed(f'{n:,}' for n in drawn)} images"
+    )
     samples = max(run.samples for run in section.runs)
     prompts = counted(max(run.planned for run in section.runs) // samples, "prompt")
     return f"the {prompts} of {section.label} ({images})"
@@ -58,7 +60,9 @@ def _alone(section: Section) -> str:
 
 def _compared(comparison: Comparison, section: Section) -> str:
     own = [
-        c for c in comparison.contrasts if c.subject.prompt_set == section.sha256 and c.subject.main and c.category is None
+        c
+        for c in comparison.contrasts
+        if c.subject.prompt_set == section.sha256 and c.subject.main and c.category is None
     ]
     ranked = [c for c in own if c.subject.higher_is_better is not None]
     wins = [c for c in ranked if c.verdict == "better"]
@@ -74,7 +78,9 @@ def _compared(comparison: Comparison, section: Section) -> str:
         metrics = listed(dict.fromkeys(c.subject.metric for c in different))
         return f"{listed(section.systems)} differ in {metrics}, where neither more nor less is better"
     reasons = dict.fromkeys(f"{c.reason} ({c.subject.metric})" for c in own if c.reason)
-    return f"{listed(section.systems)} cannot be compared: {'; '.join(list(reasons)[:CLAUSES]) or 'they share no metric'}"
+    return (
+        f"{listed(section.systems)} cannot be compared: {'; '.join(list(reasons)[:CLAUSES]) or 'they share no metric'}"
+    )
 
 
 def _victories(wins: Sequence[Contrast]) -> str:
@@ -189,26 +195,37 @@ def methods(comparison: Comparison) -> list[str]:
     ]
     kinds = dict.fromkeys((s.interval.method, s.interval.over, s.interval.level) for s in scores if s.interval)
     notes = [
-        f"Intervals of values are {level:.0%} intervals over {over}: {method}. {_reading(over)}" for method, over, level in kinds
+        f"Intervals of values are {level:.0%} intervals over {over}: {method}. {_reading(over)}"
+        for method, over, level in kinds
     ]
     tested = [c for c in comparison.contrasts if c.p is not None]
     if not tested:
         return notes
     of_difference = dict.fromkeys(c.interval.method for c in tested if c.interval)
     tests = dict.fromkeys(c.p_method for c in tested if c.p_method)
-    notes += [
-        "A difference A − B is paired: the samples of a prompt are averaged first, then the two systems are subtracted "  # noqa: RUF001
-        f"prompt by prompt, on the prompts that both have. Its {LEVEL:.0%} interval: {listed(of_difference)}.",
+    paired = (
+        "A difference A − B is paired: the samples of a prompt are averaged first, then the two systems are subtracted "
+        f"prompt by prompt, on the prompts that both have. Its {LEVEL:.0%} interval: {listed(of_difference)}."
+    )
+    test = (
         f"p: a two-sided sign-flip permutation test on the prompts' differences ({listed(tests)}). All sign patterns are "
-        f"tried where there are at most {FLIPS:,}, else {FLIPS:,} are drawn with seed {SEED}.",
+        f"tried where there are at most {FLIPS:,}, else {FLIPS:,} are drawn with seed {SEED}."
+    )
+    families = (
         "p is adjusted by Holm (1979) within families: the overall differences of the main outputs, over all metrics, "
         "pairs and prompt sets of the first table, are one; those of all other outputs are one; and for each output and "
-        "pair, its categories are one.",
-        f"A verdict asks for both: Holm's p below {1 - LEVEL:.2f} and an interval that excludes 0. “Not distinguishable” "
-        "does not mean equal: the interval says how large a difference may have gone unseen.",
-    ]
+        "pair, its categories are one."
+    )
+    verdict = (
+        f"A verdict asks for both: Holm's p below {1 - LEVEL:.2f} and an interval that excludes 0 (p alone, where the "
+        "difference is the same on every prompt and has no interval). “Not distinguishable” does not mean equal: the "
+        "interval says how large a difference may have gone unseen."
+    )
+    notes += [paired, test, families, verdict]
     if len(comparison.systems) > ALL_PAIRS_UP_TO:
-        notes.append(f"With more than {ALL_PAIRS_UP_TO} systems, each is compared with the first, {comparison.systems[0].name}.")
+        notes.append(
+            f"With more than {ALL_PAIRS_UP_TO} systems, each is compared with the first, {comparison.systems[0].name}."
+        )
     return notes
 
 

@@ -1,0 +1,83 @@
+"""A report on disk, in HTML, Markdown or JSON by the name of the file; and in a few lines for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from drawbench.errors import UserError
+from drawbench.files import write_atomic
+from drawbench.reports.as_json import render_json
+from drawbench.reports.comparison import Comparison, compare
+from drawbench.reports.html import render_html
+from drawbench.reports.markdown import render_markdown
+from drawbench.reports.tables import arrow, headlines
+from drawbench.reports.wording import sentence, warnings
+from drawbench.store import Run
+
+WIDEST = 40
+"""Of a column in the terminal, in characters."""
+
+
+def write_report(runs: Sequence[Run], out: Path, skipped: Mapping[str, str] = {}) -> Comparison:
+    """Compares runs and writes the report; ``skipped`` names metrics that were not scored, and why.
+
+    Raises:
+        UserError: the name of ``out`` ends in something else than .html, .md or .json; or see `compare`.
+    """
+    renderers: Mapping[str, Callable[[Comparison], str]] = {
+        ".html": lambda comparison: render_html(comparison, runs),
+        ".md": render_markdown,
+        ".json": render_json,
+    }
+    render = renderers.get(out.suffix.lower())
+    if render is None:
+        raise UserError(
+            f"{out}: a report is written as .html, .md or .json, not as {out.suffix or 'a file without a suffix'!r}"
+        )
+    comparison = compare(runs, skipped)
+    write_atomic(out, render(comparison).encode())
+    return comparison
+
+
+def summary_lines(comparison: Comparison) -> list[str]:
+    """Returns the sentence, the first table and the warnings; a line is as long as its columns need."""
+    lines = [_printable(sentence(comparison))]
+    rows = _rows(comparison)
+    if len(rows) > 1:
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines += ["", table[0], "  ".join("-" * width for width in widths), *table[1:]]
+    said = [f"! {_printable(text)}" for text in warnings(comparison)]
+    return lines + (["", *said] if said else [])
+
+
+def _rows(comparison: Comparison) -> list[Sequence[str]]:
+    names = [system.name for system in comparison.systems]
+    several = len(comparison.sections) > 1
+    compared = ["pair", "difference", "p (Holm)", "verdict"] if len(names) > 1 else []
+    rows = [[*(["prompts"] if several else []), "metric", *names, *compared, "n"]]
+    for line in headlines(comparison):
+        cells = [line.row.cells.get(name) for name in names]
+        values = [f"{cell.value} {cell.interval}".strip() if cell else "not scored" for cell in cells]
+        n = "/".join(dict.fromkeys(cell.n for cell in line.row.cells.values()))
+        first = [
+            *([line.section.label] if several else []),
+            f"{line.metric.label} {arrow(line.output)}".strip(),
+            *values,
+        ]
+        if not compared:
+            rows.append([*first, n])
+        for number, it in enumerate(line.row.differences):
+            shown = first if number == 0 else [""] * len(first)
+            rows.append([*shown, f"{it.a} − {it.b}", f"{it.value} {it.interval}".strip(), it.p, it.verdict, n])
+    return [[_cut(_printable(text)) for text in row] for row in rows]
+
+
+def _printable(text: str) -> str:
+    """Returns a text without control characters, which a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"
