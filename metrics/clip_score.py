@@ -138,10 +138,11 @@ class _Clip:
                     weights_only=True,
                 ).eval()
                 self._tokenizer = open_clip.get_tokenizer(name)
-        except (RuntimeError, KeyError, ValueError) as error:
-            raise UserError(f"{path} does not fit {model}: {str(error).splitlines()[0]}") from error
+        except Exception as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{path} does not fit {model}: {first}; give the architecture that it was saved from") from error
         settings = open_clip.transform.PreprocessCfg(**self._model.visual.preprocess_cfg)
-        self._preprocess = open_clip.image_transform_v2(settings, is_train=False)
+        self._preprocess = open_clip.transform.image_transform_v2(settings, is_train=False)
         self._device = device
         self.context_length: int = self._model.context_length
         self.fields: Mapping[str, str] = {
@@ -160,7 +161,7 @@ class _Clip:
 
         pictures = [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).numpy()]
         inputs = torch.stack([self._preprocess(picture) for picture in pictures]).to(self._device, self._dtype)
-        with torch.inference_mode():
+        with torch.no_grad():
             embeddings: Tensor = self._model.encode_image(inputs, normalize=True)
         return embeddings.float().cpu()
 
@@ -169,7 +170,7 @@ class _Clip:
         import torch
 
         parts = []
-        with torch.inference_mode():
+        with torch.no_grad():
             for first in range(0, len(texts), 64):
                 tokens = self._tokenizer(list(texts[first : first + 64])).to(self._device)
                 parts.append(self._model.encode_text(tokens, normalize=True).float().cpu())

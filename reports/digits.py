@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import floor, log10
 
-from drawbench.interfaces import Interval
+from drawbench.interfaces import Interval, Kind
 
 MOST = 6
 """Decimals; what is smaller still is written as 1.2e-08."""
 
 
-def decimals(intervals: Iterable[Interval | None], values: Iterable[float | None] = ()) -> int:
+def decimals(intervals: Iterable[Interval | None], values: Iterable[float | None] = (), least: int = 0) -> int:
     """Returns how many decimals a row of numbers needs, so that its narrowest half-width has two significant digits.
 
     Without any width, the smallest value gets three significant digits.
     """
     widths = [(interval.high - interval.low) / 2 for interval in intervals if interval and interval.high > interval.low]
     if widths:
-        return max(0, 1 - floor(log10(min(widths))))
+        return max(least, 1 - floor(log10(min(widths))))
     sizes = [abs(value) for value in values if value]
-    return max(0, 2 - floor(log10(min(sizes)))) if sizes else 3
+    return max(least, 2 - floor(log10(min(sizes)))) if sizes else 3
+
+
+def least_decimals(kind: Kind) -> int:
+    """Returns how many decimals a kind of value always has: three for a rate."""
+    return 3 if kind == "rate" else 0
 
 
 def number(value: float, places: int) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from drawbench.interfaces import Score
 from drawbench.reports.comparison import SIZE_FIELD, Comparison, MetricScores, OutputScores, Section
-from drawbench.reports.digits import bounds, decimals, number, p_value, signed
+from drawbench.reports.digits import bounds, decimals, least_decimals, number, p_value, signed
 from drawbench.reports.pairs import Contrast
 
 
@@ -73,7 +73,9 @@ def category_rows(comparison: Comparison, section: Section, metric: MetricScores
     """Returns an output's table: all prompts first, then the categories in file order."""
     found = comparison.differences(section, metric, output)
     overall = [of_system[None] for of_system in output.scores.values() if None in of_system]
-    places = decimals([score.interval for score in overall], [score.value for score in overall])
+    places = decimals(
+        [score.interval for score in overall], [score.value for score in overall], least_decimals(output.kind)
+    )
     rows = [_row("All prompts", None, section, metric, output, found, places)]
     present = {category for of_system in output.scores.values() for category in of_system}
     own = [category for category in section.categories if category in present]

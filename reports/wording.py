@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from drawbench.interfaces import Interval
 from drawbench.reports.comparison import SIZE_FIELD, Comparison, RunFacts, Section
-from drawbench.reports.digits import bounds, counted, decimals, listed, number
+from drawbench.reports.digits import bounds, counted, decimals, least_decimals, listed, number
 from drawbench.reports.pairs import ALL_PAIRS_UP_TO, FLIPS, LEVEL, SEED, Contrast
 
 FEW_PROMPTS = 20
@@ -50,7 +50,7 @@ def _alone(section: Section) -> str:
             for of_system in output.scores.values():
                 score = of_system.get(None)
                 if output.main and score is not None and score.value is not None:
-                    places = decimals([score.interval], [score.value])
+                    places = decimals([score.interval], [score.value], least_decimals(output.kind))
                     text = f"{number(score.value, places)} {bounds(score.interval, places)}".strip()
                     parts.append(f"{text} in {metric.label}")
     more = f" (and {counted(len(parts) - CLAUSES, 'more metric')})" if len(parts) > CLAUSES else ""
@@ -59,6 +59,7 @@ def _alone(section: Section) -> str:
 
 
 def _compared(comparison: Comparison, section: Section) -> str:
+    two = len(section.runs) == 2
     own = [
         c
         for c in comparison.contrasts
@@ -68,11 +69,11 @@ def _compared(comparison: Comparison, section: Section) -> str:
     wins = [c for c in ranked if c.verdict == "better"]
     ties = [c for c in ranked if c.verdict == "not distinguishable"]
     if wins:
-        opposed = len(section.runs) == 2 and len({c.better for c in wins}) > 1
-        text = ("the metrics disagree: " if opposed else "") + _victories(wins)
-        return text + (f"; {_ties(ties, len(section.runs))}" if ties else "")
+        opposed = two and len({c.better for c in wins}) > 1
+        text = ("the metrics disagree: " if opposed else "") + _victories(wins, two)
+        return text + (f"; {_ties(ties, len(ranked), two, wins=True)}" if ties else "")
     if ties:
-        return _ties(ties, len(section.runs))
+        return _ties(ties, len(ranked), two, wins=False)
     different = [c for c in own if c.verdict == "differ"]
     if different:
         metrics = listed(dict.fromkeys(c.subject.metric for c in different))
@@ -83,34 +84,41 @@ def _compared(comparison: Comparison, section: Section) -> str:
     )
 
 
-def _victories(wins: Sequence[Contrast]) -> str:
-    by_pair: dict[tuple[str, str], list[Contrast]] = defaultdict(list)
+def _victories(wins: Sequence[Contrast], two: bool) -> str:
+    """Returns who won over whom: of two systems metric by metric, of more opponent by opponent."""
+    clauses: dict[tuple[str, str], list[str]] = defaultdict(list)
     for contrast in wins[:CLAUSES]:
-        by_pair[contrast.better or "", contrast.b if contrast.better == contrast.a else contrast.a].append(contrast)
-    clauses = [
-        f"{winner} is better than {loser} {listed(_by_how_much(contrast) for contrast in those)}"
-        for (winner, loser), those in by_pair.items()
-    ]
+        winner, metric = contrast.better or "", _where_better(contrast)
+        loser = contrast.b if winner == contrast.a else contrast.a
+        if two:
+            clauses[winner, f"than {loser}"].append(f"{_by_how_much(contrast)} in {metric}")
+        else:
+            clauses[winner, f"in {metric}"].append(f"than {loser} {_by_how_much(contrast)}")
+    text = listed(f"{winner} is better {what} {listed(those)}" for (winner, what), those in clauses.items())
     more = len(wins) - CLAUSES
-    return listed(clauses) + (f" (and {counted(more, 'more difference')} in the table)" if more > 0 else "")
+    return text + (f" ({counted(more, 'more difference')} in the table)" if more > 0 else "")
+
+
+def _where_better(contrast: Contrast) -> str:
+    return contrast.subject.metric + ("" if contrast.subject.higher_is_better else " (less is better)")
 
 
 def _by_how_much(contrast: Contrast) -> str:
     value, interval = contrast.value or 0.0, contrast.interval
     if value < 0 and interval:
         interval = Interval(-interval.high, -interval.low, interval.method, interval.over, interval.level)
-    places = decimals([interval], [value])
-    text = f"by {number(abs(value), places)} {bounds(interval, places)}".strip()
-    return f"{text} in {contrast.subject.metric}" + ("" if contrast.subject.higher_is_better else " (less is better)")
+    places = decimals([interval], [value], least_decimals(contrast.subject.kind))
+    return f"by {number(abs(value), places)} {bounds(interval, places)}".strip()
 
 
-def _ties(ties: Sequence[Contrast], systems: int) -> str:
-    by_pair: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for contrast in ties:
-        by_pair[contrast.a, contrast.b].append(contrast.subject.metric)
-    if systems > 2 and len(ties) > CLAUSES:
-        return f"{counted(len(ties), 'pair')} of systems and metric are not distinguishable"
-    return listed(f"{a} and {b} are not distinguishable in {listed(m, 'or')}" for (a, b), m in by_pair.items())
+def _ties(ties: Sequence[Contrast], of: int, two: bool, wins: bool) -> str:
+    metrics = listed(dict.fromkeys(c.subject.metric for c in ties), "or")
+    if two:
+        names = "the two" if wins else f"{ties[0].a} and {ties[0].b}"
+        return f"{names} are not distinguishable in {metrics}"
+    if len(ties) == of:
+        return f"no two systems are distinguishable in {metrics}"
+    return f"{len(ties)} of {of} comparisons are not distinguishable"
 
 
 def warnings(comparison: Comparison) -> list[str]:
@@ -126,17 +134,26 @@ def _sets(comparison: Comparison) -> Iterator[str]:
 
 def _protocols(comparison: Comparison) -> Iterator[str]:
     for section in comparison.sections:
+        sizes: dict[str, list[str]] = defaultdict(list)
         for metric in section.metrics:
-            for it in metric.mismatches:
-                fields = "; ".join(f"{key}: {a!s} and {b!s}" for key, (a, b) in it.fields.items())
-                if it.refused:
-                    yield f"{metric.label}: the protocols of {it.a} and {it.b} differ, so they are not compared ({fields})"
-                else:
-                    a, b = it.fields[SIZE_FIELD]
-                    yield (
-                        f"{metric.label}: {it.a} has {a} images and {it.b} has {b}; they are compared on the prompts that "
-                        "both have"
-                    )
+            held: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+            for field in dict.fromkeys(field for it in metric.mismatches for field in it.fields):
+                for system, file in metric.files.items():
+                    held[field][str(file.protocol.fields.get(field, "not set"))].append(system)
+            if SIZE_FIELD in held:
+                sizes[_who_has_what(held.pop(SIZE_FIELD))].append(metric.label)
+            if held:
+                fields = "; ".join(f"{field} is {_who_has_what(values)}" for field, values in held.items())
+                yield f"{metric.label} on {section.label} is not compared across protocols: {fields}"
+        for who, labels in sizes.items():
+            yield (
+                f"{listed(labels)} on {section.label}: the number of images is {who}; differences are over the prompts that "
+                "both have"
+            )
+
+
+def _who_has_what(values: Mapping[str, Sequence[str]]) -> str:
+    return ", ".join(f"{value} ({listed(systems)})" for value, systems in values.items())
 
 
 def _images(comparison: Comparison) -> Iterator[str]:

@@ -55,7 +55,8 @@ def summary_lines(comparison: Comparison) -> list[str]:
 def _rows(comparison: Comparison) -> list[Sequence[str]]:
     names = [system.name for system in comparison.systems]
     several = len(comparison.sections) > 1
-    compared = ["pair", "difference", "p (Holm)", "verdict"] if len(names) > 1 else []
+    difference = [f"{names[0]} − {names[1]}"] if len(names) == 2 else ["pair", "difference"]
+    compared = [*difference, "p (Holm)", "verdict"] if len(names) > 1 else []
     rows = [[*(["prompts"] if several else []), "metric", *names, *compared, "n"]]
     for line in headlines(comparison):
         cells = [line.row.cells.get(name) for name in names]
@@ -70,7 +71,8 @@ def _rows(comparison: Comparison) -> list[Sequence[str]]:
             rows.append([*first, n])
         for number, it in enumerate(line.row.differences):
             shown = first if number == 0 else [""] * len(first)
-            rows.append([*shown, f"{it.a} − {it.b}", f"{it.value} {it.interval}".strip(), it.p, it.verdict, n])
+            pair = [] if len(names) == 2 else [f"{it.a} − {it.b}"]
+            rows.append([*shown, *pair, f"{it.value} {it.interval}".strip(), it.p, it.verdict, n])
     return [[_cut(_printable(text)) for text in row] for row in rows]
 
 

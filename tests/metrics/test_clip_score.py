@@ -1,0 +1,172 @@
+"""CLIP score on a small seeded network that the tests save: plumbing, and agreement with open_clip called by hand."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from drawbench.errors import AssetMissing, UserError
+from drawbench.interfaces import Prompt
+from drawbench.metrics.clip_score import clip_score
+from drawbench.torchvision_ops import declare_missing_ops
+
+declare_missing_ops()
+import open_clip  # noqa: E402
+
+CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder as open_clip reads it with its local-dir scheme."""
+    path = tmp_path_factory.mktemp("clip")
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**json.loads(json.dumps(CONFIG)))
+    torch.save(model.state_dict(), path / "open_clip_pytorch_model.bin")
+    (path / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    random = np.random.default_rng(1)
+    return torch.from_numpy(random.integers(0, 256, (6, 3, 40, 56), dtype=np.uint8))
+
+
+PROMPTS = [Prompt(str(n), text) for n, text in enumerate(["a cat", "two dogs", "a cat", "rain", "the sea at night", "ö"])]
+
+
+def score(metric, images, prompts):
+    return metric.score(images, metric.network(images), prompts).values
+
+
+def test_it_agrees_with_open_clip_called_by_hand(folder, pictures):
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    model.eval()
+    with torch.no_grad():
+        inputs = torch.stack([preprocess(Image.fromarray(p.permute(1, 2, 0).numpy())) for p in pictures])
+        image = torch.nn.functional.normalize(model.encode_image(inputs), dim=-1)
+        tokens = open_clip.get_tokenizer(f"local-dir:{folder}")([p.text for p in PROMPTS])
+        text = torch.nn.functional.normalize(model.encode_text(tokens), dim=-1)
+        expected = (image * text).sum(-1).numpy()
+    values = score(clip_score(model=str(folder)), pictures, PROMPTS)
+    assert values["cosine"] == pytest.approx(expected, abs=1e-6)
+    assert len(set(np.round(expected, 4))) == 6, "the network tells the pairs apart"
+
+
+def test_the_three_scales_are_what_their_names_say(folder, pictures):
+    metric = clip_score(model=str(folder))
+    features = metric.network(pictures)
+    features[0] *= -1  # A negative cosine shows where each scale clips.
+    values = metric.score(pictures, features, PROMPTS).values
+    assert values["cosine"][0] < 0
+    assert values["x100"] == pytest.approx(100 * values["cosine"])
+    assert values["clipscore"] == pytest.approx(2.5 * np.maximum(values["cosine"], 0))
+
+
+def test_batch_and_order_do_not_move_a_value(folder, pictures):
+    metric = clip_score(model=str(folder))
+    whole = score(metric, pictures, PROMPTS)["cosine"]
+    order = [4, 0, 5, 2, 1, 3]
+    one_by_one = [score(clip_score(model=str(folder)), pictures[[i]], [PROMPTS[i]])["cosine"][0] for i in order]
+    assert one_by_one == pytest.approx(whole[order], abs=1e-6)
+
+
+def test_colours_and_brightness_count(folder, pictures):
+    metric = clip_score(model=str(folder))
+    whole = score(metric, pictures, PROMPTS)["cosine"]
+    for other in (pictures.flip(1), 255 - pictures):
+        assert np.abs(score(metric, other, PROMPTS)["cosine"] - whole).max() > 1e-3
+
+
+def test_a_prefix_goes_before_every_text_and_into_the_protocol(folder, pictures):
+    plain, prefixed = clip_score(model=str(folder)), clip_score(model=str(folder), prefix="A photo depicts ")
+    by_hand = score(plain, pictures, [Prompt(p.id, "A photo depicts " + p.text) for p in PROMPTS])
+    assert score(prefixed, pictures, PROMPTS)["cosine"] == pytest.approx(by_hand["cosine"])
+    assert prefixed.protocol()["prefix"] == "A photo depicts "
+    assert prefixed.protocol() != plain.protocol()
+    assert prefixed.network.key == plain.network.key
+
+
+def test_long_prompts_are_cut_and_counted(folder):
+    metric = clip_score(model=str(folder))
+    prompts = [Prompt("short", "a cat"), Prompt("full", "cat " * 75), Prompt("long", "cat " * 76)]
+    assert metric.remarks(prompts) == ["1 of 3 prompts have over 77 tokens and were cut for CLIP: long"]
+    assert metric.remarks(prompts[:2]) == []
+
+
+def test_the_two_long_prompts_of_drawbench_are_counted(folder, drawbench_csv):
+    from drawbench.prompts import drawbench
+
+    (remark,) = clip_score(model=str(folder)).remarks(drawbench(drawbench_csv).prompts)
+    assert remark.startswith("2 of 200 prompts")
+    assert remark.endswith(": 112, 114")
+
+
+def test_the_weights_are_known_by_their_digest(folder):
+    metric = clip_score(model=str(folder))
+    data = (folder / "open_clip_pytorch_model.bin").read_bytes()
+    assert metric.protocol()["weights sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_an_architecture_takes_a_file_of_weights_and_refuses_one_that_does_not_fit(folder, tmp_path, monkeypatch, pictures):
+    (tmp_path / "Tiny-8.json").write_text(json.dumps(CONFIG))
+    open_clip.add_model_config(tmp_path / "Tiny-8.json")
+    weights = folder / "open_clip_pytorch_model.bin"
+    metric = clip_score(model="Tiny-8", weights=weights)
+    assert score(metric, pictures, PROMPTS)["cosine"].shape == (6,)
+    assert metric.protocol()["network"] == "open_clip Tiny-8"
+    with pytest.raises(UserError, match=r"open_clip_pytorch_model\.bin does not fit RN50"):
+        clip_score(model="RN50", weights=weights)
+
+
+def test_a_tags_activation_is_the_one_it_was_trained_with(folder, tmp_path, cache):
+    """open_clip only warns where OpenAI's weights meet an architecture with the wrong GELU."""
+    torch.manual_seed(0)
+    (cache / "weights").mkdir()
+    model = open_clip.create_model("ViT-B-32", force_quick_gelu=True)
+    torch.save(model.state_dict(), cache / "weights" / "ViT-B-32-openai.pt")
+    metric = clip_score()
+    assert metric.protocol()["activation"] == "QuickGELU"
+    image = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    preprocess = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    with torch.no_grad():
+        expected = model.eval().encode_image(preprocess(Image.fromarray(image[0].permute(1, 2, 0).numpy()))[None], normalize=True)
+    assert torch.allclose(metric.network(image), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "ViT-B-33"}, "open_clip has no model 'ViT-B-33'; did you mean 'ViT-B-32'?"),
+        ({"tag": "openay"}, "ViT-B-32 has no weights with the tag 'openay'; did you mean 'openai'?"),
+        ({"model": "FOLDER", "tag": "openai"}, "is a folder with its own weights"),
+        ({"model": "EMPTY"}, "needs open_clip_config.json"),
+        ({"weights": "nowhere.pt"}, "nowhere.pt is not there"),
+    ],
+)
+def test_what_is_set_wrong_is_said(folder, tmp_path, options, message):
+    from pathlib import Path
+
+    options = {key: {"FOLDER": str(folder), "EMPTY": str(tmp_path)}.get(value, value) for key, value in options.items()}
+    if "weights" in options:
+        options["weights"] = Path(options["weights"])
+    with pytest.raises(UserError) as caught:
+        clip_score(**options)
+    assert message in str(caught.value)
+
+
+def test_weights_that_are_nowhere_are_named_with_their_size_and_place(cache):
+    with pytest.raises(AssetMissing) as caught:
+        clip_score(model="ViT-L-14")
+    message = str(caught.value)
+    assert "ViT-L-14 'openai' (about 1.7 GB)" in message
+    assert str(cache / "weights" / "ViT-L-14-openai.safetensors") in message
+    assert "DRAWBENCH_CACHE" in message

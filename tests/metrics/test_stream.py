@@ -1,0 +1,244 @@
+"""The stream: each image once for all metrics, features once per network, values kept in order, and nothing altered scored."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+import drawbench.metrics.stream as stream
+from drawbench.errors import UserError
+from drawbench.interfaces import Drawn, Output, Prompt, Refused, Scored
+from drawbench.metrics.stream import Loaded, score_run
+from drawbench.prompts import make_prompt_set
+from drawbench.runner import generate
+from drawbench.store import Manifest, Plan, Run, System
+
+PROMPTS = make_prompt_set("few", [Prompt(f"{n:02d}", f"Prompt {n}.", "ab"[n % 2]) for n in range(10)])
+
+
+class Greys:
+    """One grey per image, of two sizes; prompt 03 is refused."""
+
+    pads = False
+
+    def fingerprint(self):
+        return {}
+
+    def generate(self, items):
+        return [Refused("no") if i.prompt.id == "03" else Drawn(self.paint(i)) for i in items]
+
+    @staticmethod
+    def paint(item):
+        side = 8 if int(item.prompt.id) % 3 else 12
+        return Image.fromarray(np.full((side, side, 3), 10 * int(item.prompt.id) + item.sample, np.uint8))
+
+
+class Mean:
+    """The mean grey, and whether it is over 40; does not apply to prompt 05."""
+
+    outputs = {"grey": Output(None, "mean", main=True), "over": Output(True, "rate")}
+    network = None
+
+    def __init__(self):
+        self.calls = 0
+
+    def protocol(self):
+        return {"version": "1"}
+
+    def score(self, images, features, prompts):
+        self.calls += 1
+        grey = images.double().mean((1, 2, 3)).numpy()
+        grey[[p.id == "05" for p in prompts]] = np.nan
+        return Scored({"grey": grey, "over": np.where(np.isnan(grey), np.nan, grey > 40)}, {"text": [p.text for p in prompts]})
+
+
+class Net:
+    key = "a-network"
+
+    def __init__(self):
+        self.seen = 0
+
+    def __call__(self, images):
+        assert images.dtype == torch.uint8
+        self.seen += len(images)
+        return images.float().mean((2, 3))
+
+
+class OnFeatures(Mean):
+    def __init__(self, network, factor=1.0):
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def protocol(self):
+        return {"factor": str(self.factor)}
+
+    def score(self, images, features, prompts):
+        grey = features[:, 0].double().numpy() * self.factor
+        return Scored({"grey": grey, "over": grey * 0})
+
+
+class SetMean:
+    outputs = {"mean": Output(False, "set", main=True)}
+
+    def __init__(self, network):
+        self.network = network
+
+    def protocol(self):
+        return {}
+
+    def compute(self, features):
+        return {"mean": float(features[:, 0].astype(float).mean())}
+
+    def leave_out(self, features, groups):
+        return {"mean": np.array([features[groups != g, 0].astype(float).mean() for g in np.unique(groups)])}
+
+
+def loaded(metric, alias="m"):
+    return Loaded(alias, "metric", {}, metric)
+
+
+@pytest.fixture
+def run(tmp_path):
+    manifest = Manifest(System("greys", "greys", {}, {}), "few", PROMPTS.sha256, 10, 0, "fp32", Plan(None, 2), 4, "now")
+    made = Run.start(tmp_path / "run", manifest, PROMPTS)
+    generate(made, Greys(), made.items(), batch_size=4, device="cpu")
+    return made
+
+
+def row(file, output, category=None):
+    (found,) = [score for score in file.scores if score.output == output and score.category == category]
+    return found
+
+
+def test_values_are_kept_by_prompt_and_sample_whatever_size_the_images_have(run):
+    (file,) = score_run(run, [loaded(Mean())], batch_size=3)
+    table = file.table()
+    assert list(table.columns) == ["prompt", "sample", "category", "grey", "over", "note_text"]
+    assert len(table) == 18, "the refused prompt is no value of zero"
+    applies = table[table["prompt"] != "05"]
+    assert (applies["grey"] == 10 * applies["prompt"].astype(int) + applies["sample"]).all()
+    assert table[table["prompt"] == "05"]["grey"].isna().all()
+    assert (table["note_text"] == "Prompt " + table["prompt"].astype(int).astype(str) + ".").all()
+
+
+def test_aggregates_say_how_much_they_rest_on(run):
+    (file,) = score_run(run, [loaded(Mean())])
+    overall = row(file, "grey")
+    numbers = [n for n in range(10) if n not in (3, 5)]
+    assert overall.value == pytest.approx(np.mean([10 * n + 0.5 for n in numbers]))
+    assert (overall.n, overall.n_prompts, overall.interval.over) == (16, 8, "prompts")
+    assert row(file, None) == overall.__class__(**{**{f: getattr(overall, f) for f in overall.__dataclass_fields__}, "output": None})
+    assert row(file, "grey", "b").n == 2 * len([n for n in numbers if n % 2])
+    assert {s.category for s in file.scores} == {None, "a", "b"}
+    assert overall.protocol.fields["n"] == "18"
+    assert overall.protocol.fields["prompts"] == PROMPTS.sha256
+
+
+def test_batch_size_does_not_move_a_value(run, tmp_path):
+    one, many = Mean(), Mean()
+    (first,) = score_run(run, [loaded(one, "one")], batch_size=1)
+    (second,) = score_run(run, [loaded(many, "many")], batch_size=64)
+    assert one.calls > many.calls
+    pd.testing.assert_frame_equal(first.table(), second.table())
+
+
+def test_what_was_scored_is_not_scored_again_and_new_images_are(run):
+    score_run(run, [loaded(Mean())])
+    again = Mean()
+    (file,) = score_run(run, [loaded(again)], over="samples")
+    assert again.calls == 0
+    assert row(file, "grey").interval.over == "samples", "another question of the same values reads no image"
+    grown = Run.start(run.path, run.manifest.__class__(**{**fields(run.manifest), "plan": Plan(None, 3)}), PROMPTS)
+    generate(grown, Greys(), grown.items(), batch_size=4, device="cpu")
+    (file,) = score_run(grown, [loaded(again)])
+    assert again.calls > 0
+    assert row(file, "grey").n == 24
+
+
+def fields(record):
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def test_features_are_computed_once_for_all_metrics_and_kept(run, monkeypatch):
+    network = Net()
+    files = score_run(run, [loaded(OnFeatures(network), "a"), loaded(OnFeatures(network, 2.0), "b"), loaded(SetMean(network), "c")])
+    assert network.seen == 18
+    assert row(files[1], "grey").value == pytest.approx(2 * row(files[0], "grey").value)
+    other = Net()
+    (third,) = score_run(run, [loaded(OnFeatures(other, 3.0), "d")])
+    assert other.seen == 0, "they were on disk"
+    assert row(third, "grey").value == pytest.approx(3 * row(files[0], "grey").value)
+
+
+def test_each_image_is_read_once_for_all_metrics(run, monkeypatch):
+    reads = []
+    original = stream._read
+    monkeypatch.setattr(stream, "_read", lambda run, record: reads.append(record.prompt) or original(run, record))
+    score_run(run, [loaded(Mean(), "a"), loaded(OnFeatures(Net()), "b"), loaded(SetMean(Net()), "c")])
+    assert len(reads) == 18
+
+
+def test_a_set_metric_has_a_jackknife_interval_over_prompts_and_no_categories(run):
+    (file,) = score_run(run, [loaded(SetMean(Net()))])
+    (main, named) = file.scores
+    assert (main.output, named.output, main.kind, main.n, main.n_prompts) == (None, "mean", "set", 18, 9)
+    assert "9 groups of prompts" in main.interval.method
+    means = np.array([10 * n + 0.5 for n in range(10) if n != 3])
+    half = (main.interval.high - main.interval.low) / 2
+    from scipy import stats
+
+    assert half == pytest.approx(stats.t.ppf(0.975, 8) * means.std(ddof=1) / 3), "of a mean it is the t interval"
+    (again,) = score_run(run, [loaded(SetMean(Net()))])
+    assert again == file
+
+
+def test_an_altered_or_missing_image_is_not_scored(run):
+    file = run.image_path("01", 0)
+    data = file.read_bytes()
+    Image.new("RGB", (8, 8)).save(file)
+    with pytest.raises(UserError, match=r"01/0\.png is not the file that was drawn; `drawbench verify"):
+        score_run(run, [loaded(Mean())])
+    file.unlink()
+    with pytest.raises(UserError, match="was drawn and is not there"):
+        score_run(run, [loaded(Mean())])
+    file.write_bytes(data)
+    assert score_run(run, [loaded(Mean())])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"grey": [0.0]}, "disagree on over"),
+        ({"grey": [0.0], "over": [0.0], "more": [0.0]}, "disagree on more"),
+        ({"grey": [0.0, 0.0], "over": [0.0]}, r"grey has shape \(2,\) for 1 images"),
+        ({"grey": [np.inf], "over": [0.0]}, "grey is infinite"),
+    ],
+)
+def test_a_metric_that_breaks_its_word_is_named(run, values, message):
+    class Wrong(Mean):
+        def score(self, images, features, prompts):
+            return Scored({name: np.array(column) for name, column in values.items()})
+
+    with pytest.raises(UserError, match=f"metric bad: .*{message}"):
+        score_run(run, [loaded(Wrong(), "bad")], batch_size=1)
+    assert run.score_files() == []
+
+
+def test_a_run_without_images_is_not_scored(tmp_path):
+    manifest = Manifest(System("greys", "greys", {}, {}), "few", PROMPTS.sha256, 10, 0, "fp32", Plan(None, 1), 4, "now")
+    made = Run.start(tmp_path / "run", manifest, PROMPTS)
+    with pytest.raises(UserError, match="has no images to score"):
+        score_run(made, [loaded(Mean())])
+
+
+def test_scores_on_disk_are_strict_json(run):
+    score_run(run, [loaded(Mean())])
+    (path,) = (run.path / "scores").glob("*.json")
+
+    def refuse(word):
+        raise AssertionError(word)
+
+    assert json.loads(path.read_text(), parse_constant=refuse)["metric"] == "m"

@@ -1,0 +1,1 @@
+"""A third party's generator, metrics and prompt set."""
