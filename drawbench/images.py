@@ -24,7 +24,7 @@ class Imported(NamedTuple):
 
     image: PIL.Image.Image
     facts: dict[str, str | int | float]
-    """``source_sha256``, ``source_codec``, ``source_mode``; also ``source_bits``, ``exif_orientation``, ``icc_profile`` if any."""
+    """``source_sha256``, ``source_codec``, ``source_mode``; also ``source_bits``, ``exif_orientation``, ``icc_profile``."""
 
 
 def encode_png(image: PIL.Image.Image) -> bytes:

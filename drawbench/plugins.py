@@ -169,6 +169,16 @@ def resolve(owner: str, factory: Callable[..., Any], settings: Mapping[str, str]
     return values
 
 
+def on_record(factory: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values that belong to a system's identity: all but paths, for where something lies is no part of it."""
+    declared = options(factory)
+
+    def is_path(annotation: Any) -> bool:
+        return annotation is Path or Path in typing.get_args(annotation)
+
+    return {key: value for key, value in values.items() if not is_path(declared[key].annotation)}
+
+
 def build(factory: Callable[..., Any], values: Mapping[str, Any], **standard: Any) -> Any:
     """Calls a factory with resolved options and those of the standard parameters that it names."""
     hints = typing.get_type_hints(factory)

@@ -140,7 +140,9 @@ class _Clip:
                 self._tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{path} does not fit {model}: {first}; give the architecture that it was saved from") from error
+            raise UserError(
+                f"{path} does not fit {model}: {first}; give the architecture that it was saved from"
+            ) from error
         settings = open_clip.transform.PreprocessCfg(**self._model.visual.preprocess_cfg)
         self._preprocess = open_clip.transform.image_transform_v2(settings, is_train=False)
         self._device = device

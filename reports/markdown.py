@@ -52,13 +52,12 @@ def _headline(comparison: Comparison) -> str:
         metric = f"{line.metric.label} {line.output.name} {arrow(line.output)}".strip()
         where = [line.section.label] if len(comparison.sections) > 1 else []
         values = [_cell(line.row.cells.get(name)) for name in names]
-        n = " / ".join(dict.fromkeys(cell.n for cell in line.row.cells.values()))
         if len(names) < 2:
-            rows.append([*where, metric, *values, n])
+            rows.append([*where, metric, *values, line.row.n])
             continue
         for index, it in enumerate(line.row.differences or [None]):
             shown = [metric, *values] if index == 0 else ["", *[""] * len(names)]
-            rows.append([*where, *shown, *(_difference(it) if it else [""] * 5), n])
+            rows.append([*where, *shown, *(_difference(it) if it else [""] * 5), line.row.n])
     if not rows:
         return ""
     where = ["Prompts"] if len(comparison.sections) > 1 else []
@@ -73,7 +72,7 @@ def _cell(cell: Cell | None) -> str:
 
 
 def _difference(it: Difference) -> list[str]:
-    categories = ", ".join(f"{name} ({better})" for name, better in it.categories)
+    categories = "; ".join(f"{better}: {names}" for better, names in it.categories)
     reason = f"({it.reason})" if it.reason else ""
     value = " ".join(part for part in (it.value, it.interval, reason) if part)
     return [f"{it.a} − {it.b}", value, it.p, it.verdict, categories]
@@ -99,8 +98,7 @@ def _categories(rows: Sequence[Row], systems: Sequence[str]) -> str:
         by_pair = {(it.a, it.b): it for it in row.differences}
         differences = [by_pair.get(pair) for pair in pairs]
         texts = [f"{it.value} {it.interval}, {it.p}" if it else "" for it in differences]
-        n = " / ".join(dict.fromkeys(cell.n for cell in row.cells.values()))
-        lines.append([row.name, *(_cell(row.cells.get(system)) for system in systems), *texts, n])
+        lines.append([row.name, *(_cell(row.cells.get(system)) for system in systems), *texts, row.n])
     return _table(head, lines, 1)
 
 

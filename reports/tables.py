@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from drawbench.interfaces import Score
 from drawbench.reports.comparison import SIZE_FIELD, Comparison, MetricScores, OutputScores, Section
-from drawbench.reports.digits import bounds, decimals, least_decimals, number, p_value, signed
+from drawbench.reports.digits import bounds, decimals, least_decimals, listed, number, p_value, signed
 from drawbench.reports.pairs import Contrast
 
 
@@ -37,7 +38,7 @@ class Difference(NamedTuple):
     n: str
     """The prompts that both have."""
     categories: Sequence[tuple[str, str]]
-    """The categories that differ by themselves, each with the better system, or with "differ"."""
+    """Who is better, or "differ", and the categories in which that holds by themselves."""
 
 
 class Row(NamedTuple):
@@ -47,6 +48,11 @@ class Row(NamedTuple):
     cells: Mapping[str, Cell]
     differences: Sequence[Difference]
     overall: bool
+
+    @property
+    def n(self) -> str:
+        """The images behind the values: once where all systems have as many."""
+        return " / ".join(dict.fromkeys(cell.n for cell in self.cells.values()))
 
 
 class Headline(NamedTuple):
@@ -96,7 +102,7 @@ def arrow(output: OutputScores) -> str:
 
 def protocol_warning(metric: MetricScores) -> str:
     """Returns in which fields the protocols differ; empty where they are the same."""
-    fields = dict.fromkeys(field for it in metric.mismatches for field in it.fields)
+    fields = dict.fromkeys(field for it in metric.mismatches for field in it.fields if field != SIZE_FIELD)
     return f"protocols differ in {', '.join(fields)}" if fields else ""
 
 
@@ -110,9 +116,8 @@ def _row(
     places: int,
 ) -> Row:
     suspect = {system for it in metric.mismatches for system in (it.a, it.b) if it.refused}
-    other_n = any(SIZE_FIELD in it.fields for it in metric.mismatches)
     cells = {
-        system: _cell(of_system[category], places, system in suspect or other_n)
+        system: _cell(of_system[category], places, system in suspect)
         for system, of_system in output.scores.items()
         if category in of_system
     }
@@ -131,11 +136,11 @@ def _cell(score: Score, places: int, warn: bool) -> Cell:
 def _difference(contrast: Contrast, places: int, parts: Sequence[Contrast]) -> Difference:
     c = contrast
     own = max(places, decimals([c.interval], [c.value]))
-    categories = [
-        (part.category or "", part.better or "differ")
-        for part in parts
-        if (part.a, part.b) == (c.a, c.b) and part.verdict in ("better", "differ")
-    ]
+    tested = [part for part in parts if (part.a, part.b) == (c.a, c.b)]
+    categories: dict[str, list[str]] = defaultdict(list)
+    for part in tested:
+        if part.verdict in ("better", "differ"):
+            categories[part.better or "differ"].append(part.category or "")
     return Difference(
         a=c.a,
         b=c.b,
@@ -146,5 +151,8 @@ def _difference(contrast: Contrast, places: int, parts: Sequence[Contrast]) -> D
         better=c.better,
         reason=c.reason or "",
         n=f"{c.n_prompts:,}" if c.n_prompts else "",
-        categories=categories,
+        categories=[
+            (better, f"all {len(names)}" if len(names) == len(tested) > 1 else listed(names))
+            for better, names in categories.items()
+        ],
     )

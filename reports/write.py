@@ -61,18 +61,17 @@ def _rows(comparison: Comparison) -> list[Sequence[str]]:
     for line in headlines(comparison):
         cells = [line.row.cells.get(name) for name in names]
         values = [f"{cell.value} {cell.interval}".strip() if cell else "not scored" for cell in cells]
-        n = "/".join(dict.fromkeys(cell.n for cell in line.row.cells.values()))
         first = [
             *([line.section.label] if several else []),
             f"{line.metric.label} {arrow(line.output)}".strip(),
             *values,
         ]
         if not compared:
-            rows.append([*first, n])
+            rows.append([*first, line.row.n])
         for number, it in enumerate(line.row.differences):
             shown = first if number == 0 else [""] * len(first)
             pair = [] if len(names) == 2 else [f"{it.a} − {it.b}"]
-            rows.append([*shown, *pair, f"{it.value} {it.interval}".strip(), it.p, it.verdict, n])
+            rows.append([*shown, *pair, f"{it.value} {it.interval}".strip(), it.p, it.verdict, line.row.n])
     return [[_cut(_printable(text)) for text in row] for row in rows]
 
 

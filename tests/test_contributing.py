@@ -12,7 +12,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_the_generator_and_the_metric_in_20_lines_work_as_printed(tmp_path):
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    programs = dict(zip(re.findall(r"Save this as `(\w+\.py)`", text), re.findall(r"```python\n(.*?)```", text, re.DOTALL), strict=True))
+    programs = dict(
+        zip(
+            re.findall(r"Save this as `(\w+\.py)`", text),
+            re.findall(r"```python\n(.*?)```", text, re.DOTALL),
+            strict=True,
+        )
+    )
     commands = re.findall(r"```sh\n(.*?)\n```", text, re.DOTALL)
     assert list(programs) == ["gradient.py", "contrast.py"]
     assert len(commands) == 2
@@ -25,7 +31,11 @@ def test_the_generator_and_the_metric_in_20_lines_work_as_printed(tmp_path):
         program, *arguments = shlex.split(command)
         assert program == "drawbench"
         done = subprocess.run(
-            [sys.executable, "-m", "drawbench", *arguments], cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ)
+            [sys.executable, "-m", "drawbench", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env=dict(os.environ),
         )
         assert done.returncode == 0, done.stderr
     assert "contrast contrast" in done.stdout

@@ -12,7 +12,7 @@ import click
 from drawbench.cli.measure import load_metrics, print_scores, score_each
 from drawbench.cli.options import by_alias, drawing_options, load_prompts, metric_option, over_option, resolve_device
 from drawbench.errors import UserError
-from drawbench.plugins import Plugin, build, find, parse_named, parse_settings, resolve, takes
+from drawbench.plugins import Plugin, build, find, on_record, parse_named, parse_settings, resolve, takes
 
 if TYPE_CHECKING:
     from drawbench.interfaces import Generator
@@ -192,9 +192,8 @@ def _build(
             f"generator {plugin.name!r} of {plugin.package} gave {type(generator).__name__}, which lacks one of: pads, "
             "fingerprint(), generate(items)"
         )
-    recorded = {key: value for key, value in values.items() if not isinstance(value, Path)}
     fingerprint = {**generator.fingerprint(), **_source(plugin, factory)}
-    return Ready(alias, generator, System(system_name, plugin.name, recorded, fingerprint), device)
+    return Ready(alias, generator, System(system_name, plugin.name, on_record(factory, values), fingerprint), device)
 
 
 def _source(plugin: Plugin, factory: Callable[..., Any]) -> dict[str, str]:

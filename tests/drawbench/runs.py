@@ -12,7 +12,9 @@ from drawbench.store import Manifest, Plan, Run, System
 
 
 def prompt_set(count: int = 6, name: str = "small"):
-    return make_prompt_set(name, [Prompt(f"{n:03d}", f"Prompt {n}.", "even" if n % 2 == 0 else "odd") for n in range(count)])
+    return make_prompt_set(
+        name, [Prompt(f"{n:03d}", f"Prompt {n}.", "even" if n % 2 == 0 else "odd") for n in range(count)]
+    )
 
 
 class Painter:

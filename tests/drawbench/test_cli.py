@@ -46,7 +46,9 @@ def loaded_by(*arguments):
         "try: main()\nexcept SystemExit: pass\n"
         "print('LOADED', [m for m in ('torch', 'streamlit', 'transformers', 'pandas') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=True
+    )
     return done.stdout.rpartition("LOADED ")[2].strip()
 
 
@@ -145,14 +147,18 @@ def test_run_draws_scores_and_reports_and_is_quick_to_repeat(drawbench, tmp_path
 
 
 def test_run_skips_a_default_metric_without_weights_aloud_and_ends_with_3(drawbench, tmp_path):
-    code, out, err = drawbench("run", "--generator", "noise", "--prompts", SIGNS, "--limit", "3", "-o", tmp_path / "out")
+    code, out, err = drawbench(
+        "run", "--generator", "noise", "--prompts", SIGNS, "--limit", "3", "-o", tmp_path / "out"
+    )
     assert code == 3
     assert "skipped: clip_score: CLIP weights ViT-B-32 'openai'" in err
     assert "text_rendering" in out
     assert "clip_score" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_metric_that_was_asked_for_and_has_no_weights_ends_the_command_before_anything_is_drawn(drawbench, tmp_path, cache):
+def test_a_metric_that_was_asked_for_and_has_no_weights_ends_the_command_before_anything_is_drawn(
+    drawbench, tmp_path, cache
+):
     given = ("--generator", "noise", "--prompts", SIGNS, "--metric", "clip_score", "-o", tmp_path / "out")
     code, _, err = drawbench("run", *given)
     assert code == 3
@@ -183,7 +189,7 @@ def test_report_compares_runs_in_three_forms(drawbench, tmp_path):
     runs = (tmp_path / "noise", tmp_path / "poster")
     drawbench("score", *runs, "--metric", "image_stats")
     for suffix in ("html", "md", "json"):
-        code, out, _ = drawbench("report", *runs, "-o", tmp_path / f"report.{suffix}")
+        code, _, _ = drawbench("report", *runs, "-o", tmp_path / f"report.{suffix}")
         assert code == 0
         assert (tmp_path / f"report.{suffix}").stat().st_size > 1000
     json.loads((tmp_path / "report.json").read_text())
@@ -196,18 +202,54 @@ def test_report_compares_runs_in_three_forms(drawbench, tmp_path):
         (["generate", "--generator", "noise", "--prompts", "drawbnech", "-o", "OUT"], 2, "did you mean 'drawbench'?"),
         (["generate", "--generator", "noise", "--prompts", "drawbench", "-o", "OUT"], 3, "drawbench.csv"),
         (["generate", "--generator", "noise", "--prompts", "nowhere.csv", "-o", "OUT"], 2, "No such file"),
-        (["generate", "--generator", "noise", "--prompts", f"drawbench={SIGNS}", "-o", "OUT"], 2, "it has 20 prompts, not 200"),
-        (["generate", "--generator", "noise", "--prompts", f"mine={SIGNS}", "-o", "OUT"], 2, "no prompt set is called 'mine'"),
-        (["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--set", "nois.size=1"], 2, "did you mean 'noise'?"),
-        (["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--set", "noise.sise=1"], 2, "did you mean 'size'?"),
-        (["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--set", "noise.size=big"], 2, "not a whole number"),
+        (
+            ["generate", "--generator", "noise", "--prompts", f"drawbench={SIGNS}", "-o", "OUT"],
+            2,
+            "it has 20 prompts, not 200",
+        ),
+        (
+            ["generate", "--generator", "noise", "--prompts", f"mine={SIGNS}", "-o", "OUT"],
+            2,
+            "no prompt set is called 'mine'",
+        ),
+        (
+            ["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--set", "nois.size=1"],
+            2,
+            "did you mean 'noise'?",
+        ),
+        (
+            ["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--set", "noise.sise=1"],
+            2,
+            "did you mean 'size'?",
+        ),
+        (
+            ["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--set", "noise.size=big"],
+            2,
+            "not a whole number",
+        ),
         (["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--checkpoint", "x"], 2, "takes none"),
-        (["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--limit", "0"], 2, "give a number of prompts"),
-        (["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--category", "Shop"], 2, "did you mean 'Shops'?"),
+        (
+            ["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--limit", "0"],
+            2,
+            "give a number of prompts",
+        ),
+        (
+            ["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--category", "Shop"],
+            2,
+            "did you mean 'Shops'?",
+        ),
         (["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--name", "a/b"], 2, "cannot be used"),
-        (["generate", "--generator", "folder", "--set", "folder.path=.", "--prompts", SIGNS, "-o", "OUT"], 2, "need a name of their own"),
+        (
+            ["generate", "--generator", "folder", "--set", "folder.path=.", "--prompts", SIGNS, "-o", "OUT"],
+            2,
+            "need a name of their own",
+        ),
         (["generate", "--generator", "m=folder", "--prompts", SIGNS, "-o", "OUT"], 2, "m needs --set m.path=a path"),
-        (["generate", "--generator", "m=folder", "--set", "m.path=nowhere", "--prompts", SIGNS, "-o", "OUT"], 2, "is not there"),
+        (
+            ["generate", "--generator", "m=folder", "--set", "m.path=nowhere", "--prompts", SIGNS, "-o", "OUT"],
+            2,
+            "is not there",
+        ),
         (["generate", "--prompts", SIGNS, "-o", "OUT"], 2, "Missing option '--generator'"),
         (["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--frobnicate"], 2, "No such option"),
         (["score", "nowhere", "--metric", "image_stats"], 2, "is not a run"),
@@ -219,7 +261,9 @@ def test_report_compares_runs_in_three_forms(drawbench, tmp_path):
         (["frobnicate"], 2, "No such command"),
     ],
 )
-def test_what_is_typed_wrong_is_one_line_and_an_exit_code_and_makes_nothing(drawbench, tmp_path, arguments, code, message):
+def test_what_is_typed_wrong_is_one_line_and_an_exit_code_and_makes_nothing(
+    drawbench, tmp_path, arguments, code, message
+):
     output = tmp_path / "out"
     got, _, err = drawbench(*[str(output) if argument == "OUT" else argument for argument in arguments])
     assert got == code

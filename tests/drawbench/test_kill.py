@@ -13,7 +13,7 @@ from runs import image_bytes
 from drawbench.store import Run
 from drawbench.verify import verify
 
-SLOW = '''
+SLOW = """
 import time
 from drawbench.generators.noise import noise
 
@@ -34,7 +34,7 @@ class Slow:
 
 def slow():
     return Slow()
-'''
+"""
 
 
 @pytest.fixture
@@ -58,7 +58,9 @@ def test_twenty_kills_and_the_bytes_are_those_of_an_undisturbed_run(tmp_path, co
     moments = random.Random(0)
     kills, drawn = 0, []
     while kills < 20:
-        child = subprocess.Popen(command(tmp_path / "hard"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+        child = subprocess.Popen(
+            command(tmp_path / "hard"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        )
         before = drawn[-1] if drawn else 0
         deadline = time.monotonic() + 60
         while child.poll() is None and time.monotonic() < deadline:

@@ -18,7 +18,18 @@ def site(tmp_path_factory):
     source = tmp_path_factory.mktemp("source") / "plugin"
     shutil.copytree(SOURCE, source)  # A build leaves files beside its source.
     target = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", target, source]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--target",
+        target,
+        source,
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return target
 
@@ -51,7 +62,16 @@ def test_its_options_are_told(drawbench):
 def test_its_generator_metrics_and_prompts_make_a_report(drawbench, tmp_path):
     done = drawbench(
         *("run", "--generator", "red=stripes", "--generator", "blue=stripes", "--prompts", "trio"),
-        *("--set", "red.direction=down", "--set", "blue.ink.red=0", "--set", "blue.ink.blue=200", "--checkpoint", "red=w.bin"),
+        *(
+            "--set",
+            "red.direction=down",
+            "--set",
+            "blue.ink.red=0",
+            "--set",
+            "blue.ink.blue=200",
+            "--checkpoint",
+            "red=w.bin",
+        ),
         *("--metric", "redness", "--metric", "mean_colour", "--reference", "0.25", "-o", tmp_path / "out"),
     )
     assert done.returncode == 0, done.stderr
@@ -66,7 +86,9 @@ def test_its_generator_metrics_and_prompts_make_a_report(drawbench, tmp_path):
         "ink.blue": 0,
     }
     assert manifest["system"]["fingerprint"] == {"checkpoint": "w.bin"}
-    done = drawbench("score", tmp_path / "out" / "blue-trio", "--metric", "mean_colour", "--reference", "0.25", "--json")
+    done = drawbench(
+        "score", tmp_path / "out" / "blue-trio", "--metric", "mean_colour", "--reference", "0.25", "--json"
+    )
     (row,) = [row for row in json.loads(done.stdout) if row["output"] is None]
     assert row["value"] == pytest.approx((255 * 3 + 200) / 6 / 255 - 0.25)
     assert "delete-a-group jackknife, 3 groups" in row["interval"]["method"]

@@ -16,7 +16,7 @@ class Stage:
     sampler: Literal["ddim", "ancestral"] = "ddim"
 
 
-def factory(*, path: Path, device: str, weight: float = 1.0, name: str | None = None, base: Stage = Stage(steps=9)):  # noqa: B008
+def factory(*, path: Path, device: str, weight: float = 1.0, name: str | None = None, base: Stage = Stage(steps=9)):
     return {"path": path, "device": device, "weight": weight, "name": name, "base": base}
 
 
@@ -29,7 +29,13 @@ def test_a_factorys_annotated_parameters_are_its_options():
 def test_options_are_converted_and_handed_over():
     values = resolve("f", factory, {"path": "~/x", "base.sampler": "ancestral", "weight": "1.35"})
     made = build(factory, values, device="cpu", dtype="fp32")
-    assert made == {"path": Path.home() / "x", "device": "cpu", "weight": 1.35, "name": None, "base": Stage(9, "ancestral")}
+    assert made == {
+        "path": Path.home() / "x",
+        "device": "cpu",
+        "weight": 1.35,
+        "name": None,
+        "base": Stage(9, "ancestral"),
+    }
 
 
 def test_an_option_that_must_be_given_is_asked_for():
@@ -82,7 +88,9 @@ def test_text_that_does_not_fit_is_refused_by_name(text, annotation, message):
 
 
 def test_an_unknown_name_gets_a_did_you_mean_and_the_list():
-    with pytest.raises(UserError, match=r"no generator is called 'nose'; did you mean 'noise'\? \(installed: folder, noise"):
+    with pytest.raises(
+        UserError, match=r"no generator is called 'nose'; did you mean 'noise'\? \(installed: folder, noise"
+    ):
         find("generators", "nose")
 
 
@@ -116,7 +124,9 @@ def test_names_and_aliases_are_read_in_order():
 
 def test_settings_go_to_their_owners():
     assert parse_settings(["a.x=1", "b.y.z=p=q"], ["a", "b"]) == {"a": {"x": "1"}, "b": {"y.z": "p=q"}}
-    with pytest.raises(UserError, match=r"nothing here is called 'guidde'; did you mean 'guided'\? \(here are: guided, plain\)"):
+    with pytest.raises(
+        UserError, match=r"nothing here is called 'guidde'; did you mean 'guided'\? \(here are: guided, plain\)"
+    ):
         parse_settings(["guidde.x=1"], ["guided", "plain"])
     for bad in ("x=1", "a.x", "a.=1"):
         with pytest.raises(UserError, match="write OWNER.key=value"):
@@ -139,7 +149,9 @@ def test_two_packages_that_claim_a_name_are_both_named(monkeypatch):
     class Entry:
         name, value, dist = "noise", "other:noise", type("D", (), {"name": "other-package", "version": "3"})
 
-    monkeypatch.setattr("drawbench.plugins.entry_points", lambda group: [Entry] if group == "drawbench.generators" else [])
+    monkeypatch.setattr(
+        "drawbench.plugins.entry_points", lambda group: [Entry] if group == "drawbench.generators" else []
+    )
     assert [p.package for p in available("generators") if p.name == "noise"] == ["drawbench", "other-package 3"]
     with pytest.raises(UserError, match="'noise' is claimed by drawbench and by other-package 3"):
         find("generators", "noise")

@@ -94,7 +94,7 @@ def test_drawbench_is_found_in_the_cache(drawbench_csv, cache):
 
 
 def test_the_digest_is_of_compact_json_lines():
-    prompts = [Prompt("a", "Ö, \"quoted\"", None), Prompt("b", "two", "Kind")]
+    prompts = [Prompt("a", 'Ö, "quoted"', None), Prompt("b", "two", "Kind")]
     expected = '["a","Ö, \\"quoted\\"",null]\n["b","two","Kind"]'
     assert prompts_sha256(prompts) == hashlib.sha256(expected.encode()).hexdigest()
 
@@ -132,7 +132,7 @@ def test_ids_of_the_file_are_kept(tmp_path):
         ("a.csv", "id,prompt\n..,One\n", "has the id '..'"),
         ("a.csv", "id,prompt\nx,One\nx,Two\n", "the id 'x' stands there more than once"),
         ("a.csv", "id,prompt\nx,One\nX,Two\n", "more than once but for capitals"),
-        ("a.csv", "prompt\nOne\n\" \"\n", "prompt 2 is empty"),
+        ("a.csv", 'prompt\nOne\n" "\n', "prompt 2 is empty"),
         ("a.csv", "title\nOne\n", "the text must be in one of prompt, prompts, text, caption"),
         ("a.csv", "prompt,category\nOne, two,Kind\n", "row 1 has 3 fields, its header 2"),
         ("a.csv", "", "is empty"),
@@ -188,5 +188,7 @@ def test_categories_are_chosen_by_name_in_any_capitals():
 
 def test_a_set_survives_json(tmp_path):
     found = made_up({"a": 2})
-    again = [Prompt(**json.loads(json.dumps({"id": p.id, "text": p.text, "category": p.category}))) for p in found.prompts]
+    again = [
+        Prompt(**json.loads(json.dumps({"id": p.id, "text": p.text, "category": p.category}))) for p in found.prompts
+    ]
     assert prompts_sha256(again) == found.sha256

@@ -111,7 +111,9 @@ def test_what_is_known_of_an_image_is_in_the_journal(tmp_path):
     draw(run, Talkative())
     (file,) = (run.path / "journal").iterdir()
     line = json.loads(file.read_text())
-    assert {key: line[key] for key in ("prompt", "sample", "status", "width", "height", "device", "prompt_used", "facts")} == {
+    assert {
+        key: line[key] for key in ("prompt", "sample", "status", "width", "height", "device", "prompt_used", "facts")
+    } == {
         "prompt": "000",
         "sample": 0,
         "status": "drawn",

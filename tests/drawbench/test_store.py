@@ -11,7 +11,16 @@ from drawbench.runner import generate
 from drawbench.store import Journal, Record, Run, ScoreFile, image_seed, images_digest, now, scores_path, write_scores
 
 
-@pytest.mark.parametrize(("key", "seed"), [((0, "001", 0), 5291009139719686853), ((0, "001", 1), 3063478397157523957), ((0, "200", 0), 9096572659556398306), ((1, "001", 0), 500434835594239705), ((42, "000000000042", 7), 5463909709845010825)])
+@pytest.mark.parametrize(
+    ("key", "seed"),
+    [
+        ((0, "001", 0), 5291009139719686853),
+        ((0, "001", 1), 3063478397157523957),
+        ((0, "200", 0), 9096572659556398306),
+        ((1, "001", 0), 500434835594239705),
+        ((42, "000000000042", 7), 5463909709845010825),
+    ],
+)
 def test_the_seed_of_an_image_is_golden(key, seed):
     assert image_seed(*key) == seed
 
@@ -165,3 +174,12 @@ def test_the_digest_of_images_moves_with_each_image(tmp_path):
     assert images_digest(drawn) == images_digest(run.drawn())
     assert images_digest(drawn) != images_digest([*drawn[:-1], replace(drawn[-1], sha256="0")])
     assert images_digest(drawn) != images_digest(drawn[:-1])
+
+
+def test_a_start_that_was_killed_after_the_manifest_is_taken_up_again(tmp_path):
+    start(tmp_path / "run")
+    (tmp_path / "run" / "prompts.jsonl").unlink()
+    with pytest.raises(UserError, match="repeat `drawbench generate` to mend it"):
+        Run.open(tmp_path / "run")
+    start(tmp_path / "run")
+    assert len(Run.open(tmp_path / "run").prompts) == 6

@@ -9,7 +9,9 @@ def run(code):
 def test_open_clip_clean_fid_and_torchmetrics_import():
     """In a fresh process, after our module and nothing else."""
     names = "open_clip, cleanfid.fid, torchmetrics.image.fid, torchvision.transforms.v2"
-    code = f"from drawbench.torchvision_ops import declare_missing_ops as d; d(); import {names}; print('imported', d())"
+    code = (
+        f"from drawbench.torchvision_ops import declare_missing_ops as d; d(); import {names}; print('imported', d())"
+    )
     assert run(code).startswith("imported")
 
 

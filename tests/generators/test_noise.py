@@ -17,7 +17,10 @@ def test_the_seed_is_the_image():
 
 
 def test_seed_0_is_a_seed_with_these_values():
-    assert draw(0, size=2, resolution=2).tolist() == [[[95, 130, 194], [217, 207, 235]], [[15, 163, 33], [215, 217, 130]]]
+    assert draw(0, size=2, resolution=2).tolist() == [
+        [[95, 130, 194], [217, 207, 235]],
+        [[15, 163, 33], [215, 217, 130]],
+    ]
 
 
 def test_it_is_enlarged_to_squares_and_uses_all_values():

@@ -30,7 +30,9 @@ def folder(tmp_path_factory):
     torch.manual_seed(0)
     model = open_clip.CLIP(**json.loads(json.dumps(CONFIG)))
     torch.save(model.state_dict(), path / "open_clip_pytorch_model.bin")
-    (path / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}}))
+    (path / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.5] * 3}})
+    )
     return path
 
 
@@ -40,7 +42,9 @@ def pictures():
     return torch.from_numpy(random.integers(0, 256, (6, 3, 40, 56), dtype=np.uint8))
 
 
-PROMPTS = [Prompt(str(n), text) for n, text in enumerate(["a cat", "two dogs", "a cat", "rain", "the sea at night", "ö"])]
+PROMPTS = [
+    Prompt(str(n), text) for n, text in enumerate(["a cat", "two dogs", "a cat", "rain", "the sea at night", "ö"])
+]
 
 
 def score(metric, images, prompts):
@@ -116,7 +120,9 @@ def test_the_weights_are_known_by_their_digest(folder):
     assert metric.protocol()["weights sha256"] == hashlib.sha256(data).hexdigest()
 
 
-def test_an_architecture_takes_a_file_of_weights_and_refuses_one_that_does_not_fit(folder, tmp_path, monkeypatch, pictures):
+def test_an_architecture_takes_a_file_of_weights_and_refuses_one_that_does_not_fit(
+    folder, tmp_path, monkeypatch, pictures
+):
     (tmp_path / "Tiny-8.json").write_text(json.dumps(CONFIG))
     open_clip.add_model_config(tmp_path / "Tiny-8.json")
     weights = folder / "open_clip_pytorch_model.bin"
@@ -136,9 +142,13 @@ def test_a_tags_activation_is_the_one_it_was_trained_with(folder, tmp_path, cach
     metric = clip_score()
     assert metric.protocol()["activation"] == "QuickGELU"
     image = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    preprocess = open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)
+    preprocess = open_clip.transform.image_transform_v2(
+        open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg), is_train=False
+    )
     with torch.no_grad():
-        expected = model.eval().encode_image(preprocess(Image.fromarray(image[0].permute(1, 2, 0).numpy()))[None], normalize=True)
+        expected = model.eval().encode_image(
+            preprocess(Image.fromarray(image[0].permute(1, 2, 0).numpy()))[None], normalize=True
+        )
     assert torch.allclose(metric.network(image), expected, atol=1e-5)
 
 

@@ -52,7 +52,9 @@ class Mean:
         self.calls += 1
         grey = images.double().mean((1, 2, 3)).numpy()
         grey[[p.id == "05" for p in prompts]] = np.nan
-        return Scored({"grey": grey, "over": np.where(np.isnan(grey), np.nan, grey > 40)}, {"text": [p.text for p in prompts]})
+        return Scored(
+            {"grey": grey, "over": np.where(np.isnan(grey), np.nan, grey > 40)}, {"text": [p.text for p in prompts]}
+        )
 
 
 class Net:
@@ -130,7 +132,9 @@ def test_aggregates_say_how_much_they_rest_on(run):
     numbers = [n for n in range(10) if n not in (3, 5)]
     assert overall.value == pytest.approx(np.mean([10 * n + 0.5 for n in numbers]))
     assert (overall.n, overall.n_prompts, overall.interval.over) == (16, 8, "prompts")
-    assert row(file, None) == overall.__class__(**{**{f: getattr(overall, f) for f in overall.__dataclass_fields__}, "output": None})
+    assert row(file, None) == overall.__class__(
+        **{**{f: getattr(overall, f) for f in overall.__dataclass_fields__}, "output": None}
+    )
     assert row(file, "grey", "b").n == 2 * len([n for n in numbers if n % 2])
     assert {s.category for s in file.scores} == {None, "a", "b"}
     assert overall.protocol.fields["n"] == "18"
@@ -164,7 +168,9 @@ def fields(record):
 
 def test_features_are_computed_once_for_all_metrics_and_kept(run, monkeypatch):
     network = Net()
-    files = score_run(run, [loaded(OnFeatures(network), "a"), loaded(OnFeatures(network, 2.0), "b"), loaded(SetMean(network), "c")])
+    files = score_run(
+        run, [loaded(OnFeatures(network), "a"), loaded(OnFeatures(network, 2.0), "b"), loaded(SetMean(network), "c")]
+    )
     assert network.seen == 18
     assert row(files[1], "grey").value == pytest.approx(2 * row(files[0], "grey").value)
     other = Net()

@@ -19,4 +19,6 @@ class Redness:
 
     def score(self, images, features, prompts):
         red = images[:, 0].double().mean((1, 2)).numpy() / 255
-        return Scored({"red": red, "is_red": (red > self.above) * 1.0}, {"hue": ["red" if r > 0.5 else "" for r in red]})
+        return Scored(
+            {"red": red, "is_red": (red > self.above) * 1.0}, {"hue": ["red" if r > 0.5 else "" for r in red]}
+        )

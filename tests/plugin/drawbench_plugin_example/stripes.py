@@ -26,7 +26,7 @@ def stripes(
     direction: Literal["across", "down"] = "across",
     noisy: bool = False,
     stencil: Path | None = None,
-    ink: Ink = Ink(),  # noqa: B008
+    ink: Ink = Ink(),
 ):
     return Stripes(device, checkpoint, width, opacity, direction, noisy, ink)
 

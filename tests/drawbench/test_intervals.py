@@ -7,7 +7,7 @@ from statsmodels.stats.multitest import multipletests
 
 from drawbench import intervals
 from drawbench.errors import UserError
-from drawbench.intervals import estimate, holm, mean_interval, paired_difference, prompt_means, rate_interval
+from drawbench.intervals import estimate, holm, jackknife, mean_interval, paired_difference, prompt_means, rate_interval
 
 NAN = float("nan")
 RUNS = 4_000
@@ -405,6 +405,24 @@ def test_differences_of_rates_cover(correlation, rates, n_prompts):
     assert_covers([paired_difference(*pair, "rate", flips=1).interval for pair in pairs], rates[0] - rates[1])
 
 
+@pytest.mark.parametrize("n_prompts", [5, 12, 38, 200])
+@pytest.mark.parametrize("what", ["rate", "difference"])
+def test_all_or_nothing_per_prompt_is_covered_by_exact_sums(what, n_prompts):
+    # Row i: i of the prompts have a 1, the others a 0.
+    outcomes = np.tril(np.ones((n_prompts + 1, n_prompts)), -1)
+    if what == "rate":
+        found = [rate_interval(run) for run in outcomes]
+    else:
+        nothing = by_name(np.zeros(n_prompts))
+        found = [paired_difference(by_name(run), nothing, "rate", flips=1).interval for run in outcomes]
+    low, high = np.array([interval[:2] for interval in found]).T
+    # Coverage is least just beside an interval's end.
+    truths = np.concatenate([low - 1e-9, low + 1e-9, high - 1e-9, high + 1e-9])
+    truths = truths[(truths > 0.01) & (truths < 0.99)][:, np.newaxis]
+    chances = stats.binom.pmf(np.arange(n_prompts + 1), n_prompts, truths)
+    assert (chances * ((low <= truths) & (truths <= high))).sum(1).min() > 0.932
+
+
 @pytest.mark.parametrize(("n_prompts", "flips"), [(7, 128), (38, 199)])
 def test_p_values_are_uniform_where_nothing_differs(n_prompts, flips):
     rng = np.random.default_rng(17)
@@ -424,3 +442,12 @@ def test_equal_rates_are_not_called_different_too_often(n_prompts):
     a, b = (correlated_rates(rng, 0.2, 0.3, n_prompts, 4).mean(2) for _ in range(2))
     found = np.array([flip_p(run, seed=seed, flips=199)[0] for seed, run in enumerate(a - b)])
     assert np.mean(found <= 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / RUNS)
+
+
+def test_the_jackknife_of_a_mean_is_its_t_interval():
+    values = np.random.default_rng(0).normal(3, 2, 40)
+    left_out = (values.sum() - values) / 39
+    found = jackknife(values.mean(), left_out, n=40, n_prompts=40)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (found.interval.low, found.interval.high) == pytest.approx((expected.low, expected.high))
+    assert jackknife(1.0, np.array([1.0]), n=1, n_prompts=1).interval is None
