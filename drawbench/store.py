@@ -119,6 +119,8 @@ class ScoreFile(NamedTuple):
 
     metric: str
     """Name or alias."""
+    main: str
+    """The name of its main output."""
     protocol: MetricProtocol
     images_sha256: str
     """Of the images that were scored; another digest than the run's own means that they have changed since."""

@@ -90,7 +90,8 @@ def _score_file(run: Run, loaded: Loaded, images: str, records: Sequence[Record]
     }
     protocol = make_protocol(fields)
     path = scores_path(run, loaded.alias, protocol)
-    return ScoreFile(loaded.alias, protocol, images, [], [], loaded.verified, now(), path)
+    main = next(name for name, output in loaded.metric.outputs.items() if output.main)
+    return ScoreFile(loaded.alias, main, protocol, images, [], [], loaded.verified, now(), path)
 
 
 def _pass(

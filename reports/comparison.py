@@ -9,13 +9,10 @@ from typing import Any
 
 from drawbench import __version__
 from drawbench.errors import UserError
-from drawbench.interfaces import Kind, Score
-from drawbench.protocol import differences, digest
+from drawbench.protocol import differences
+from drawbench.reports.metric_scores import SIZE_FIELD, MetricScores, OutputScores, metrics_of
 from drawbench.reports.pairs import Contrast, Subject, contrasts, judged, pairs
 from drawbench.store import Run, ScoreFile, Status, System, images_digest, now
-
-SIZE_FIELD = "n"
-"""The one field of a protocol in which two numbers may differ and still be compared, on the prompts that both have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,47 +48,6 @@ class Lost:
     category: str | None
     text: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """The protocol fields in which the scores of two systems differ, as ``field → (a's, b's)``."""
-
-    metric: str
-    a: str
-    b: str
-    fields: Mapping[str, tuple[Any, Any]]
-
-    @property
-    def refused(self) -> bool:
-        """Whether the numbers must not be subtracted: anything but the number of images differs."""
-        return self.fields.keys() != {SIZE_FIELD}
-
-
-@dataclass(frozen=True, slots=True)
-class OutputScores:
-    """One output of a metric for all systems that have it."""
-
-    name: str
-    main: bool
-    kind: Kind
-    higher_is_better: bool | None
-    scores: Mapping[str, Mapping[str | None, Score]]
-    """System → category (None: over all prompts) → score."""
-
-
-@dataclass(frozen=True, slots=True)
-class MetricScores:
-    """One metric under one protocol; systems whose protocols differ stand here together only where each has just one."""
-
-    label: str
-    """The metric's name; with a short hash where runs hold it under several protocols."""
-    metric: str
-    files: Mapping[str, ScoreFile]
-    """By system."""
-    outputs: Sequence[OutputScores]
-    """The main one first."""
-    mismatches: Sequence[Mismatch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +125,16 @@ def _check_distinct(runs: Sequence[Run]) -> None:
                 f"{other.path} and {run.path} are different systems of one name, {system.name!r} ({named}); a report has "
                 "one column for each name: draw one of them again under another --name"
             )
-        twin = cells.setdefault((system.name, run.prompt_set.sha256), run)
-        if twin is not run:
+        cell = (system.name, run.prompt_set.sha256)
+        if cell in cells:
+            twin = cells[cell].path
             what = (
                 f"the run {run.path} is given twice"
-                if twin.path.resolve() == run.path.resolve()
-                else f"{twin.path} and {run.path} are both {system.name!r} on {run.prompt_set.name!r}"
+                if twin.resolve() == run.path.resolve()
+                else f"{twin} and {run.path} are both {system.name!r} on {run.prompt_set.name!r}"
             )
             raise UserError(f"{what}; give one run for each system and prompt set")
+        cells[cell] = run
 
 
 def _flat(system: System) -> dict[str, Any]:
@@ -202,7 +160,7 @@ def _section(runs: Sequence[Run], ambiguous: bool) -> Section:
         prompt_count=len(prompt_set.prompts),
         categories=tuple(dict.fromkeys(p.category for p in prompt_set.prompts if p.category is not None)),
         runs=[facts for facts, _ in read],
-        metrics=_metrics(current),
+        metrics=metrics_of(current),
         lost=[lost for _, of_run in read for lost in of_run],
         stale=stale,
     )
@@ -238,62 +196,6 @@ def _read(run: Run) -> tuple[RunFacts, list[Lost]]:
         failed=counts["failed"],
     )
     return facts, lost
-
-
-def _metrics(current: Mapping[str, Sequence[ScoreFile]]) -> list[MetricScores]:
-    names = dict.fromkeys(file.metric for files in current.values() for file in files)
-    return [metric for name in names for metric in _protocols(name, current)]
-
-
-def _protocols(name: str, current: Mapping[str, Sequence[ScoreFile]]) -> Iterator[MetricScores]:
-    """Yields a metric once where every system holds it under one protocol, else once for each protocol."""
-    own = {system: [file for file in files if file.metric == name] for system, files in current.items()}
-    if all(len(files) <= 1 for files in own.values()):
-        yield _metric(name, name, {system: files[0] for system, files in own.items() if files})
-        return
-    groups: dict[str, dict[str, ScoreFile]] = defaultdict(dict)
-    for system, files in own.items():
-        for file in files:  # The latest last: of two that differ in n alone, it is the one that stays.
-            groups[digest({key: value for key, value in file.protocol.fields.items() if key != SIZE_FIELD})][system] = (
-                file
-            )
-    for of_group in groups.values():
-        yield _metric(f"{name} {next(iter(of_group.values())).protocol.hash[:8]}", name, of_group)
-
-
-def _metric(label: str, name: str, files: Mapping[str, ScoreFile]) -> MetricScores:
-    by_system = {system: _by_output(file) for system, file in files.items()}
-    mains = {output for system, outputs in by_system.items() for output in outputs if _is_main(output, files[system])}
-    outputs = []
-    for output in dict.fromkeys(output for of_system in by_system.values() for output in of_system):
-        scores = {system: of_system[output] for system, of_system in by_system.items() if output in of_system}
-        any_score = next(score for of_system in scores.values() for score in of_system.values())
-        outputs.append(OutputScores(output, output in mains, any_score.kind, any_score.higher_is_better, scores))
-    mismatches = []
-    for a, b in pairs(list(files)):
-        fields = differences(files[a].protocol.fields, files[b].protocol.fields)
-        if fields:
-            mismatches.append(Mismatch(label, a, b, fields))
-    return MetricScores(label, name, files, sorted(outputs, key=lambda output: not output.main), mismatches)
-
-
-def _by_output(file: ScoreFile) -> dict[str, dict[str | None, Score]]:
-    outputs: dict[str, dict[str | None, Score]] = defaultdict(dict)
-    for score in file.scores:
-        if score.output is not None:
-            outputs[score.output][score.category] = score
-    return outputs
-
-
-def _is_main(output: str, file: ScoreFile) -> bool:
-    """Says whether an output is the one whose rows stand in the file a second time, without its name."""
-    values = {score.category: (score.value, score.interval, score.n) for score in file.scores if score.output is None}
-    same = [
-        name
-        for name, scores in _by_output(file).items()
-        if values == {category: (score.value, score.interval, score.n) for category, score in scores.items()}
-    ]
-    return bool(same) and same[0] == output
 
 
 def _contrasts(section: Section, metric: MetricScores) -> Iterator[Contrast]:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 
 from drawbench.interfaces import Score
-from drawbench.reports.comparison import OutputScores, Section
+from drawbench.reports.comparison import Section
+from drawbench.reports.metric_scores import OutputScores
 
 WIDTH, LABELS, RIGHT, TOP, AXIS = 440, 118, 12, 6, 26
 STEP = 9

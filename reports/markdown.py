@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from drawbench.reports.comparison import Comparison, MetricScores, Section
+from drawbench.reports.comparison import Comparison, Section
 from drawbench.reports.digits import counted, listed
 from drawbench.reports.gallery import shortened
-from drawbench.reports.html import MOST_LOST, fact
+from drawbench.reports.metric_scores import MetricScores
+from drawbench.reports.page import MOST_LOST, fact
 from drawbench.reports.tables import Cell, Difference, Row, arrow, category_rows, direction, headlines
 from drawbench.reports.wording import methods, missing_text, sentence, warnings
 
@@ -32,7 +33,7 @@ def render_markdown(comparison: Comparison) -> str:
 def escaped(text: str) -> str:
     """Returns a text of somebody else's as text in Markdown: no HTML, no table cell, no emphasis, no link, one line."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"([\\`*\[\]|#~!@])", lambda found: f"&#{ord(found[0])};", text)
+    text = re.sub(r"([\\`*|#~@]|\](?=[(\[]))", lambda found: f"&#{ord(found[0])};", text)
     text = re.sub(r"(?<!\w)_|_(?!\w)", "&#95;", text)
     return re.sub(r"\s+", " ", text.replace("://", "&#58;//")).strip()
 

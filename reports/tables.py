@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from drawbench.interfaces import Score
-from drawbench.reports.comparison import SIZE_FIELD, Comparison, MetricScores, OutputScores, Section
+from drawbench.reports.comparison import Comparison, Section
 from drawbench.reports.digits import bounds, decimals, least_decimals, listed, number, p_value, signed
+from drawbench.reports.metric_scores import SIZE_FIELD, MetricScores, OutputScores
 from drawbench.reports.pairs import Contrast
 
 

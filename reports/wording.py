@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from drawbench.interfaces import Interval
-from drawbench.reports.comparison import SIZE_FIELD, Comparison, RunFacts, Section
+from drawbench.reports.comparison import Comparison, RunFacts, Section
 from drawbench.reports.digits import bounds, counted, decimals, least_decimals, listed, number
+from drawbench.reports.metric_scores import SIZE_FIELD
 from drawbench.reports.pairs import ALL_PAIRS_UP_TO, FLIPS, LEVEL, SEED, Contrast
 
 FEW_PROMPTS = 20

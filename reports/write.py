@@ -9,8 +9,8 @@ from drawbench.errors import UserError
 from drawbench.files import write_atomic
 from drawbench.reports.as_json import render_json
 from drawbench.reports.comparison import Comparison, compare
-from drawbench.reports.html import render_html
 from drawbench.reports.markdown import render_markdown
+from drawbench.reports.page import render_html
 from drawbench.reports.tables import arrow, headlines
 from drawbench.reports.wording import sentence, warnings
 from drawbench.store import Run
@@ -32,9 +32,8 @@ def write_report(runs: Sequence[Run], out: Path, skipped: Mapping[str, str] = {}
     }
     render = renderers.get(out.suffix.lower())
     if render is None:
-        raise UserError(
-            f"{out}: a report is written as .html, .md or .json, not as {out.suffix or 'a file without a suffix'!r}"
-        )
+        given = repr(out.suffix) if out.suffix else "a file without a suffix"
+        raise UserError(f"{out}: a report is written as .html, .md or .json, not as {given}")
     comparison = compare(runs, skipped)
     write_atomic(out, render(comparison).encode())
     return comparison
@@ -66,8 +65,8 @@ def _rows(comparison: Comparison) -> list[Sequence[str]]:
             f"{line.metric.label} {arrow(line.output)}".strip(),
             *values,
         ]
-        if not compared:
-            rows.append([*first, line.row.n])
+        if not line.row.differences:
+            rows.append([*first, *[""] * len(compared), line.row.n])
         for number, it in enumerate(line.row.differences):
             shown = first if number == 0 else [""] * len(first)
             pair = [] if len(names) == 2 else [f"{it.a} − {it.b}"]

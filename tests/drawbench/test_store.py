@@ -152,7 +152,7 @@ def test_scores_are_read_back_as_they_were_written(tmp_path):
     score = Score("run", "painter", "m", None, "odd", 0.2, interval, None, 3, 3, True, "mean", protocol)
     none = replace(score, value=None, interval=None, reason="applies to no image here", n=0)
     path = scores_path(run, "m", protocol)
-    file = ScoreFile("m", protocol, "ab", [score, none], ["a note"], False, now(), path)
+    file = ScoreFile("m", "value", protocol, "ab", [score, none], ["a note"], False, now(), path)
     write_scores(file)
     assert run.score_files() == [file]
     assert path.name == f"m.{protocol.hash[:8]}.json"

@@ -94,7 +94,7 @@ def test_an_image_whose_writer_was_killed_before_its_line_is_found(run):
 
 def test_scores_older_than_the_images_are_told_but_are_no_damage(run):
     protocol = make_protocol({"metric": "m"})
-    write_scores(ScoreFile("m", protocol, "0" * 64, [], [], True, now(), scores_path(run, "m", protocol)))
+    write_scores(ScoreFile("m", "value", protocol, "0" * 64, [], [], True, now(), scores_path(run, "m", protocol)))
     (finding,) = verify(run)
     assert (finding.kind, finding.damage) == ("stale", False)
 

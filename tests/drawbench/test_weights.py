@@ -10,7 +10,7 @@ from drawbench.weights import cache_folder, given_file, hub_within_reach
 
 
 class NotFound(BaseHTTPRequestHandler):
-    def do_HEAD(self):  # noqa: N802
+    def do_HEAD(self):
         self.send_error(404)
 
     def log_message(self, *arguments):

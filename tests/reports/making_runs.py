@@ -37,7 +37,10 @@ FAITHFUL = {"share": Output(higher_is_better=True, kind="mean", main=True)}
 def prompts(count: int = 24, categories: Sequence[str] = ("red", "blue"), name: str = "toys") -> PromptSet:
     """As many prompts, the categories one after the other in equal parts."""
     part = -(-count // len(categories)) if categories else count
-    texts = [(f"{i:03d}", f"toy number {i}", categories[(i - 1) // part] if categories else None) for i in range(1, count + 1)]
+    texts = [
+        (f"{i:03d}", f"toy number {i}", categories[(i - 1) // part] if categories else None)
+        for i in range(1, count + 1)
+    ]
     return make_prompt_set(name, [Prompt(*text) for text in texts])
 
 
@@ -69,7 +72,15 @@ def make_run(
     system = System(name, "toy", dict(options), {"toy.bin": hashlib.sha256(name.encode()).hexdigest()})
     plan = Plan(None, samples)
     manifest = Manifest(
-        system, prompt_set.name, prompt_set.sha256, len(prompt_set.prompts), 0, "fp32", plan, 4, "2024-05-01T00:00:00+00:00"
+        system,
+        prompt_set.name,
+        prompt_set.sha256,
+        len(prompt_set.prompts),
+        0,
+        "fp32",
+        plan,
+        4,
+        "2024-05-01T00:00:00+00:00",
     )
     run = Run.start(path, manifest, prompt_set)
     draw(run, image, skip, refuse, fail)
@@ -97,7 +108,9 @@ def draw(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
         sha256 = hashlib.sha256(data).hexdigest()
-        lines.append(Record(prompt.id, sample, "drawn", seed, now(), sha256=sha256, bytes=len(data), width=16, height=16))
+        lines.append(
+            Record(prompt.id, sample, "drawn", seed, now(), sha256=sha256, bytes=len(data), width=16, height=16)
+        )
     with Journal(run) as journal:
         for record in lines:
             journal.write(record)
@@ -128,7 +141,8 @@ def score(
     records = run.drawn()
     about = [run.prompts[record.prompt] for record in records]
     columns = {
-        name: np.array([value(p, r.sample) for p, r in zip(about, records, strict=True)], float) for name, value in values.items()
+        name: np.array([value(p, r.sample) for p, r in zip(about, records, strict=True)], float)
+        for name, value in values.items()
     }
     protocol = make_protocol({"metric": metric, "prompts": run.prompt_set.sha256, "n": str(len(records)), **fields})
     scores: list[Score] = []
@@ -142,8 +156,17 @@ def score(
             for shown in (None, name) if output.main else (name,):
                 row = (run.path.name, run.manifest.system.name, metric, shown, category, *found)
                 scores.append(Score(*row, output.higher_is_better, output.kind, protocol))
+    main = next(name for name, output in outputs.items() if output.main)
     file = ScoreFile(
-        metric, protocol, images_digest(records), scores, remarks, verified, now(), scores_path(run, metric, protocol)
+        metric,
+        main,
+        protocol,
+        images_digest(records),
+        scores,
+        remarks,
+        verified,
+        now(),
+        scores_path(run, metric, protocol),
     )
     write_scores(file)
     if table and any(output.kind != "set" for output in outputs.values()):

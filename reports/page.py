@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from drawbench.reports.comparison import Comparison, MetricScores, OutputScores, Section
+from drawbench.reports.comparison import Comparison, Section
 from drawbench.reports.digits import counted, listed
 from drawbench.reports.gallery import galleries, shortened
 from drawbench.reports.interval_plot import interval_plot, marker
+from drawbench.reports.metric_scores import MetricScores, OutputScores
 from drawbench.reports.tables import Row, arrow, category_rows, direction, headlines, protocol_warning
 from drawbench.reports.wording import methods, missing_text, sentence, warnings
 from drawbench.store import Run
