@@ -1,0 +1,202 @@
+"""Is quoted text drawn right? The image is read by OCR and compared with what the prompt quotes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drawbench.errors import AssetMissing, UserError
+from drawbench.files import sha256_file
+from drawbench.interfaces import Network, Output, Prompt, Scored
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SIDE = 736
+"""The shorter side is brought up to this, and text is looked for at this size (see `Reader`)."""
+
+_QUOTED = re.compile(
+    r"""
+      "([^"]+)"                                    # "…"
+    | “([^”]+)”                                    # “…”
+    | (?<![\w'’])['‘](?=\S)                        # ' after no letter: "it's" and "rock'n'roll" open nothing
+      ((?:[^'‘’]|(?<=\w)['’](?=\w))+)              # an apostrophe between letters is part of the text
+      (?<=\S)['’](?!\w)                            # ' before no letter, after no blank
+    """,
+    re.VERBOSE,
+)
+
+
+def text_rendering(*, min_confidence: float = 0.5) -> TextRendering:
+    """Reads images with rapidocr (PP-OCR), whose models come in its wheel; lines under ``min_confidence`` are not read.
+
+    Raises:
+        AssetMissing: this rapidocr came without its models.
+    """
+    if not 0 <= min_confidence <= 1:
+        raise UserError(f"text_rendering.min_confidence={min_confidence}: give a number from 0 to 1")
+    return TextRendering(Reader(min_confidence))
+
+
+def quoted(text: str) -> list[str]:
+    """Returns the quoted strings of a prompt, in single or double, straight or curly quotes; apostrophes quote nothing."""
+    found = ("".join(part or "" for part in match.groups()).strip() for match in _QUOTED.finditer(text))
+    return [string for string in found if _compact(string) and string.lower() != "n"]  # rock 'n' roll quotes nothing.
+
+
+class TextRendering:
+    """``exact`` and ``similarity``, with regard to capitals and without.
+
+    For each quoted string the best of all candidates counts: every line that was read, and every run of lines joined in
+    reading order. ``exact`` is 1 where all strings of the prompt are read to the letter; ``similarity`` is the mean over
+    them of 1 - Levenshtein distance / length of the longer. Blanks are left out of both sides (the reader drops and
+    inserts them between words); characters are compared in Unicode's form NFKC, curly quotes as straight ones. A prompt without quoted text has no
+    value.
+    """
+
+    outputs: Mapping[str, Output] = {
+        "exact": Output(higher_is_better=True, kind="rate", main=True),
+        "exact_ignore_case": Output(higher_is_better=True, kind="rate"),
+        "similarity": Output(higher_is_better=True, kind="mean"),
+        "similarity_ignore_case": Output(higher_is_better=True, kind="mean"),
+    }
+    network: Network | None = None
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+
+    def protocol(self) -> Mapping[str, str]:
+        return {
+            **self.reader.fields,
+            "compared": "best of lines and of runs of lines joined; blanks left out; NFKC, straight quotes; normalised Levenshtein",
+        }
+
+    def score(self, images: Tensor, features: Tensor | None, prompts: Sequence[Prompt]) -> Scored:
+        rows, read, wanted = [], [], []
+        for image, prompt in zip(images, prompts, strict=True):
+            strings = quoted(prompt.text)
+            lines = self.reader.read(image.permute(1, 2, 0).numpy()) if strings else []
+            rows.append(compare(strings, lines))
+            read.append(" / ".join(lines))
+            wanted.append(" / ".join(strings))
+        values = {name: np.array([getattr(row, name) for row in rows], np.float64) for name in self.outputs}
+        return Scored(values, {"text_wanted": wanted, "text_read": read})
+
+
+class Comparison(NamedTuple):
+    """What one image is worth; NaN where nothing is quoted."""
+
+    exact: float
+    exact_ignore_case: float
+    similarity: float
+    similarity_ignore_case: float
+
+
+def compare(strings: Sequence[str], lines: Sequence[str]) -> Comparison:
+    """Compares quoted strings with the lines that were read."""
+    from rapidfuzz.distance import Levenshtein
+
+    if not strings:
+        return Comparison(*[float("nan")] * 4)
+    candidates = list(_runs([_compact(line) for line in lines])) or [""]
+
+    def best(string: str, among: Sequence[str]) -> float:
+        return max(Levenshtein.normalized_similarity(string, candidate) for candidate in among)
+
+    plain = [best(_compact(string), candidates) for string in strings]
+    folded = [candidate.casefold() for candidate in candidates]
+    caseless = [best(_compact(string).casefold(), folded) for string in strings]
+    return Comparison(
+        float(min(plain) == 1.0), float(min(caseless) == 1.0), float(np.mean(plain)), float(np.mean(caseless))
+    )
+
+
+def _compact(text: str) -> str:
+    straight = text.translate(str.maketrans("‘’“”", "''\"\""))
+    return "".join(unicodedata.normalize("NFKC", straight).split())
+
+
+def _runs(lines: Sequence[str]) -> Iterator[str]:
+    for first in range(len(lines)):
+        for last in range(first, len(lines)):
+            yield "".join(lines[first : last + 1])
+
+
+class Reader:
+    """rapidocr with one image at a time, so that no image's reading depends on another's.
+
+    Measured on 390 rendered texts of known content (6 fonts, 64 to 1024 pixels, plain, coloured and photographic
+    backgrounds): read exactly 0.82 as rapidocr comes; 0.86 with the shorter side brought up to 736 pixels and detection
+    at 736, where small and large letters were both found; 0.77 at 192, 0.84 at 384.
+    """
+
+    def __init__(self, min_confidence: float) -> None:
+        from rapidocr import RapidOCR
+
+        detection, recognition = _shipped("det"), _shipped("rec")
+        self._engine: Any = RapidOCR(
+            params={
+                "Global.log_level": "critical",
+                "Global.text_score": min_confidence,
+                "Global.use_cls": False,  # Text upside down is not text drawn right.
+                "Det.model_path": str(detection),
+                "Det.limit_type": "max",
+                "Det.limit_side_len": _SIDE,
+                "Rec.model_path": str(recognition),
+                "Rec.rec_batch_num": 1,  # Lines of one batch are padded alike, and padding moves a reading.
+            }
+        )
+        self.fields: Mapping[str, str] = {
+            "reader": f"rapidocr {version('rapidocr')}, onnxruntime {version('onnxruntime')}",
+            "models": f"{detection.name} {sha256_file(detection)}, {recognition.name} {sha256_file(recognition)}",
+            "resize": f"shorter side up to {_SIDE}, bicubic (Pillow); text looked for at {_SIDE}",
+            "min confidence": str(min_confidence),
+        }
+
+    def read(self, image: NDArray[np.uint8]) -> list[str]:
+        """Returns the lines of an ``(H, W, 3) uint8`` RGB image, in reading order."""
+        from PIL import Image
+
+        height, width = image.shape[:2]
+        scale = _SIDE / min(height, width)
+        if scale > 1:
+            size = (round(width * scale), round(height * scale))
+            image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+        found = self._engine(np.ascontiguousarray(image[..., ::-1]))  # It takes arrays for BGR, as OpenCV has them.
+        if found.txts is None or found.boxes is None:
+            return []
+        return [found.txts[index] for index in _reading_order(found.boxes)]
+
+
+def _reading_order(boxes: Any) -> list[int]:
+    """Returns boxes ``(N, 4, 2)`` from top to bottom, and from left to right where they are level to half a line."""
+    rows: list[list[tuple[float, float, float, int]]] = []
+    places = [(float(b[:, 1].mean()), float(b[:, 0].min()), float(np.ptp(b[:, 1])), i) for i, b in enumerate(boxes)]
+    for middle, left, height, index in sorted(places):
+        row = rows[-1] if rows else []
+        level = bool(row) and abs(middle - np.mean([m for m, *_ in row])) < min(height, *(h for _, _, h, _ in row)) / 2
+        if level:
+            row.append((middle, left, height, index))
+        else:
+            rows.append([(middle, left, height, index)])
+    return [index for row in rows for _, _, _, index in sorted(row, key=lambda place: place[1])]
+
+
+def _shipped(task: str) -> Path:
+    import rapidocr
+
+    folder = Path(rapidocr.__file__).parent / "models"
+    found = sorted(folder.glob(f"*_{task}_*.onnx"))
+    if not found:
+        raise AssetMissing(
+            f"rapidocr {version('rapidocr')} came without its {task} model (*_{task}_*.onnx, 10 to 21 MB, in {folder}); "
+            "install the wheel that carries it: pip install 'rapidocr>=3.10'"
+        )
+    return found[0]
