@@ -22,7 +22,7 @@ def image_stats(*, tolerance: int = 2) -> ImageStats:
 
 
 class ImageStats:
-    """``constant``: each channel spans at most the tolerance. ``black``: no value is over it. ``greyscale``: R = G = B within it."""
+    """``constant``: no channel spans more than the tolerance. ``black``: no value is over it. ``greyscale``: R = G = B."""
 
     outputs: Mapping[str, Output] = {
         "constant": Output(higher_is_better=False, kind="rate", main=True),

@@ -177,7 +177,9 @@ def test_scores_are_printed_as_json_and_kept(drawbench, tmp_path):
     assert (width["metric"], width["value"], width["n"], width["n_prompts"]) == ("shape", 256.0, 40, 20)
     assert width["protocol"]["fields"]["metric"] == "image_stats"
     assert {row["category"] for row in rows} == {None, "Shops", "Streets", "Things", "Plain"}
-    assert [row["value"] for row in rows if row["output"] is None and row["category"] is None] == [0.0]
+    assert [row["value"] for row in rows if row["output"] is None and row["category"] is None] == [0.25], (
+        "no text, no drawing"
+    )
     assert len(list((tmp_path / "run" / "scores").iterdir())) == 2
     code, out, _ = drawbench("score", tmp_path / "run", "--metric", "shape=image_stats", "--over", "samples", "--json")
     assert {row["interval"]["over"] for row in json.loads(out) if row["interval"]} == {"samples"}
