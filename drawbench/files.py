@@ -8,27 +8,37 @@ import re
 import socket
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import count
 from pathlib import Path
 
-_LEFTOVER = re.compile(r"^\..+\.(?P<host>[^.]+)-(?P<pid>\d+)\.tmp$")
+_LEFTOVER = re.compile(r"^\..+\.(?P<host>[^.]+)-(?P<pid>\d+)-\d+\.tmp$")
+_NUMBERS = count()
 
 
 @cache
 def host() -> str:
-    """Returns this machine's name, fit for a file name."""
-    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:48] or "host"
+    """Returns a name for where process ids mean what they mean here: this machine and, in a container, its own numbering."""
+    name = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:48] or "host"
+    try:
+        return f"{name}-{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return name
 
 
 def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Writes beside ``path``, syncs and renames: whoever looks finds the old file or the whole new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{host()}-{os.getpid()}.tmp")
-    with open(beside, "wb") as file:
-        for part in [data] if isinstance(data, bytes) else data:
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    beside = path.with_name(f".{path.name}.{host()}-{os.getpid()}-{next(_NUMBERS)}.tmp")
+    try:
+        with open(beside, "wb") as file:
+            for part in [data] if isinstance(data, bytes) else data:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

@@ -31,6 +31,8 @@ def encode_png(image: PIL.Image.Image) -> bytes:
     """Returns an RGB image as PNG without metadata: the same pixels give the same bytes (with one version of Pillow)."""
     if image.mode != "RGB":
         raise ValueError(f"the image has mode {image.mode!r}; allowed is 'RGB' (8 bits each)")
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"the image is {image.width}x{image.height}; allowed are {MAX_PIXELS} pixels (8192x8192)")
     stream = io.BytesIO()
     bare = image.copy()
     bare.info.clear()
@@ -109,7 +111,7 @@ def _to_rgb(path: Path, image: PIL.Image.Image) -> PIL.Image.Image:
     import numpy as np
     import PIL.Image
 
-    if image.mode == "RGB":
+    if image.mode == "RGB" and not image.has_transparency_data:
         return image
     if image.mode.startswith("I;16") or image.mode == "I":
         wide = np.asarray(image).astype(np.int64)

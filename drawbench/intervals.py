@@ -170,6 +170,14 @@ def jackknife(value: float, left_out: NDArray[np.float64], *, n: int, n_prompts:
     if count < 2:
         return Estimate(value, None, _ONE_PROMPT, n, n_prompts)
     spread = sqrt((count - 1) / count * fsum((left_out - _mean(left_out)) ** 2))
+    if spread <= _TIE * abs(value):
+        return Estimate(
+            value,
+            None,
+            "no group of prompts makes a difference: the spread cannot be estimated",
+            n,
+            n_prompts,
+        )
     reach = float(special.stdtrit(count - 1, _upper(level))) * spread
     method = f"delete-a-group jackknife, {count} groups of prompts"
     return Estimate(value, Interval(value - reach, value + reach, method, "prompts", level), None, n, n_prompts)

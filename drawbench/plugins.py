@@ -10,6 +10,7 @@ import dataclasses
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import types
 import typing
@@ -19,8 +20,11 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from drawbench.errors import UserError, did_you_mean
+from drawbench.files import sha256_file
 
 Kind = Literal["generators", "metrics", "prompts"]
+
+_ALIAS = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 STANDARD = ("checkpoint", "device", "dtype", "reference", "file")
 """Parameters that the command line has flags for; a factory gets those that it names."""
@@ -111,7 +115,9 @@ def find(kind: Kind, name: str) -> Plugin:
         module, _, attribute = name.rpartition(":")
         if module.endswith(".py") and not Path(module).is_file():
             raise UserError(f"{name}: there is no file {module}")
-        return Plugin(kind, f"{Path(module).stem}:{attribute}", name, f"the file {module}" if "/" in name else module)
+        if module.endswith(".py"):
+            return Plugin(kind, f"{Path(module).stem}:{attribute}", name, f"the file {module}")
+        return Plugin(kind, name, name, f"the module {module}")
     installed = available(kind)
     found = [plugin for plugin in installed if plugin.name == name]
     if not found:
@@ -129,14 +135,14 @@ def find(kind: Kind, name: str) -> Plugin:
 
 def options(factory: Callable[..., Any]) -> dict[str, Option]:
     """Returns a factory's options by key; the fields of a dataclass parameter have dotted keys."""
-    hints = typing.get_type_hints(factory)
+    hints = _hints(factory)
     found: dict[str, Option] = {}
     for name, parameter in inspect.signature(factory).parameters.items():
         if name in STANDARD or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         annotation = hints.get(name, str)
         if dataclasses.is_dataclass(annotation):
-            for field_name, field_hint in typing.get_type_hints(annotation).items():
+            for field_name, field_hint in _hints(annotation).items():
                 default = getattr(parameter.default, field_name, parameter.default)
                 found[f"{name}.{field_name}"] = Option(f"{name}.{field_name}", field_hint, default)
         else:
@@ -163,10 +169,34 @@ def resolve(owner: str, factory: Callable[..., Any], settings: Mapping[str, str]
         if key in settings:
             values[key] = convert(f"--set {owner}.{key}", settings[key], option.annotation)
         elif option.default is inspect.Parameter.empty:
-            raise UserError(f"{owner} needs --set {owner}.{key}={_type_name(option.annotation)}")
+            raise UserError(f"{owner} needs --set {owner}.{key}={type_name(option.annotation)}")
         else:
             values[key] = option.default
     return values
+
+
+def call(plugin: Plugin, values: Mapping[str, Any], **standard: Any) -> Any:
+    """Loads a plug-in and calls its factory; what another's factory raises is an error that names its package."""
+    factory = plugin.load()
+    try:
+        return build(factory, values, **standard)
+    except UserError:
+        raise
+    except Exception as error:
+        if plugin.package == "drawbench":
+            raise
+        what = f"{plugin.kind[:-1]} {plugin.name!r} of {plugin.package}"
+        raise UserError(f"{what} could not be made: {type(error).__name__}: {error}") from error
+
+
+def source(plugin: Plugin) -> dict[str, str]:
+    """Returns what identifies the code of a plug-in that is not ours: its file's digest, or its package's version."""
+    if plugin.package == "drawbench":
+        return {}
+    if not plugin.package.startswith(("the file ", "the module ")):
+        return {"package": plugin.package}
+    file = inspect.getsourcefile(plugin.load())
+    return {"source sha256": sha256_file(Path(file))} if file else {}
 
 
 def on_record(factory: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +211,7 @@ def on_record(factory: Callable[..., Any], values: Mapping[str, Any]) -> dict[st
 
 def build(factory: Callable[..., Any], values: Mapping[str, Any], **standard: Any) -> Any:
     """Calls a factory with resolved options and those of the standard parameters that it names."""
-    hints = typing.get_type_hints(factory)
+    hints = _hints(factory)
     arguments: dict[str, Any] = {}
     parts: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
@@ -229,10 +259,15 @@ def convert(where: str, text: str, annotation: Any) -> Any:
         if text.lower() in words:
             return words[text.lower()]
         raise UserError(f"{where}={text}: allowed are true and false")
+    if annotation not in (int, float, str, Path):
+        raise UserError(
+            f"{where}: an option of the type {type_name(annotation)} cannot be set from the command line; allowed are int, "
+            "float, str, bool, Path, Literal, these or None, and a frozen dataclass of them"
+        )
     try:
         return Path(text).expanduser() if annotation is Path else annotation(text)
     except ValueError as error:
-        raise UserError(f"{where}={text}: {text!r} is not {_type_name(annotation)}") from error
+        raise UserError(f"{where}={text}: {text!r} is not {type_name(annotation)}") from error
 
 
 def parse_named(given: Sequence[str]) -> dict[str, str]:
@@ -244,8 +279,8 @@ def parse_named(given: Sequence[str]) -> dict[str, str]:
             alias, name = (text.rpartition(":")[2], text) if ":" in text else (text, text)
         if alias in named:
             raise UserError(f"{alias!r} is given twice; name them apart: first={name} second={name}")
-        if not alias or not name or "." in alias or "/" in alias:
-            raise UserError(f"{text!r}: give NAME or ALIAS=NAME; an alias has no '.' or '/'")
+        if not name or not _ALIAS.fullmatch(alias):
+            raise UserError(f"{text!r}: give NAME or ALIAS=NAME; an alias is made of A-Z a-z 0-9 _ and -")
         named[alias] = name
     return named
 
@@ -268,16 +303,22 @@ def parse_settings(given: Sequence[str], owners: Sequence[str]) -> dict[str, dic
     return settings
 
 
+def _hints(of: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(of)
+    except NameError as error:
+        raise UserError(
+            f"{getattr(of, '__module__', '')}.{getattr(of, '__name__', of)}: {error}; a factory's annotations are read at run "
+            "time: import what they name outside of TYPE_CHECKING"
+        ) from error
+
+
 def type_name(annotation: Any) -> str:
     """Returns an annotation as a person would write it."""
-    return _type_name(annotation)
-
-
-def _type_name(annotation: Any) -> str:
     if typing.get_origin(annotation) is Literal:
         return "|".join(map(str, typing.get_args(annotation)))
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        return "|".join("none" if a is type(None) else _type_name(a) for a in typing.get_args(annotation))
+        return "|".join("none" if a is type(None) else type_name(a) for a in typing.get_args(annotation))
     return {int: "a whole number", float: "a number", str: "text", bool: "true|false", Path: "a path"}.get(
         annotation, str(getattr(annotation, "__name__", annotation))
     )

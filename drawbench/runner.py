@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from drawbench.errors import UserError
 from drawbench.files import write_atomic
 from drawbench.images import encode_png
 from drawbench.interfaces import Drawn, Generator, Item, Refused
+from drawbench.journal import Journal, Record, journal_line, now
 from drawbench.progress import progress, say
-from drawbench.store import Journal, Record, Run, now
+from drawbench.store import Run
 
 _SHOWN_FAILURES = 5
+_GIVE_UP_AFTER = 20
+"""Failures of the first images, all for one reason: it is not the prompts."""
 
 
 class Summary(NamedTuple):
@@ -25,22 +30,29 @@ class Summary(NamedTuple):
     asked: int
     already: int
     """Drawn or refused before this call."""
+    already_refused: int
     drawn: int
     refused: int
     failed: int
     """Of this call."""
     seconds: float
+    stopped: bool
+    """The first images all failed for one reason, and the rest were not tried."""
     remarks: Sequence[str] = ()
 
     def line(self, run: Run) -> str:
         """Returns one line for people."""
         head = f"{run.manifest.system.name} on {run.manifest.prompt_set}: "
         if self.asked == self.already:
+            if self.already_refused:
+                there = f"{self.asked - self.already_refused} images are there, {self.already_refused} were refused"
+                return head + f"complete, {there} ({run.path})"
             return head + f"complete, all {self.asked} images are there ({run.path})"
         parts = [f"{self.drawn} drawn"]
         parts += [f"{self.refused} refused"] if self.refused else []
         parts += [f"{self.failed} FAILED"] if self.failed else []
         parts += [f"{self.already} were there"] if self.already else []
+        parts += ["stopped: the first all failed alike"] if self.stopped else []
         rate = self.drawn / self.seconds if self.seconds > 0 else 0.0
         text = head + ", ".join(parts) + f" of {self.asked} in {self.seconds:.1f} s ({rate:.1f} images/s; {run.path})"
         return text + ("; the same command tries the failed ones again" if self.failed else "")
@@ -59,7 +71,9 @@ def pending(run: Run, items: Sequence[Item]) -> list[Item]:
         record = records.get(key)
         if record is None or record.status == "failed":
             return True
-        return record.status == "drawn" and sizes.get(key) != record.bytes
+        if record.status == "refused":
+            return False
+        return sizes.get(key) != record.bytes or not all(run.extra_path(name, *key).is_file() for name in record.extras)
 
     return [item for item in items if open_(item)]
 
@@ -71,12 +85,21 @@ def generate(run: Run, generator: Generator, items: Sequence[Item], *, batch_siz
     """
     start = time.monotonic()
     to_draw = pending(run, items)
+    left = {(item.prompt.id, item.sample) for item in to_draw}
+    before = {key: record for key, record in run.records().items() if key not in left}
+    _refuse_other_sources(run, generator, items, before)
+    already_refused = sum(
+        (i.prompt.id, i.sample) in before and before[i.prompt.id, i.sample].status == "refused" for i in items
+    )
+    stopped = False
     remarks = generator.remarks(items) if hasattr(generator, "remarks") else []
     done: Counter[str] = Counter()
+    reasons: set[str | None] = set()
+    already = len(items) - len(to_draw)
     if to_draw:
-        already = len(items) - len(to_draw)
+        run.clear_leftovers()
         with (
-            Journal(run) as journal,
+            Journal(run.path, {"batch_size": batch_size, "device": device}) as journal,
             progress(len(items), unit=" images", label=run.manifest.system.name, done=already) as bar,
         ):
             for first in range(0, len(to_draw), batch_size):
@@ -85,10 +108,26 @@ def generate(run: Run, generator: Generator, items: Sequence[Item], *, batch_siz
                     done[record.status] += 1
                     bar.update()
                     if record.status == "failed":
+                        reasons.add(record.reason)
                         _tell(record, done["failed"])
+                stopped = done.total() == done["failed"] >= _GIVE_UP_AFTER and len(reasons) == 1
+                if stopped:
+                    break
     seconds = time.monotonic() - start
-    already = len(items) - len(to_draw)
-    return Summary(len(items), already, done["drawn"], done["refused"], done["failed"], seconds, remarks)
+    counts = (done["drawn"], done["refused"], done["failed"])
+    return Summary(len(items), already, already_refused, *counts, seconds, stopped, remarks)
+
+
+def _refuse_other_sources(
+    run: Run, generator: Generator, items: Sequence[Item], before: Mapping[tuple[str, int], Record]
+) -> None:
+    """Asks a generator that imports whether what it would draw from is still what the run's images came from."""
+    if not hasattr(generator, "changed"):
+        return
+    for item in items:
+        record = before.get((item.prompt.id, item.sample))
+        if record is not None and record.status == "drawn" and (what := generator.changed(item, record.facts)):
+            raise UserError(f"{run.path} holds other images: {what}; give a new -o, or delete that image from the run")
 
 
 def _draw(run: Run, generator: Generator, batch: Sequence[Item], batch_size: int, device: str) -> Iterator[Record]:
@@ -108,9 +147,13 @@ def _draw(run: Run, generator: Generator, batch: Sequence[Item], batch_size: int
             yield _record(item, "refused", device=device, seconds=seconds, reason=result.reason)
             continue
         try:
-            yield _keep(run, item, result, seconds, device)
-        except (ValueError, TypeError, AttributeError) as error:
+            record, files = _prepare(run, item, result, seconds, device)
+        except Exception as error:  # noqa: BLE001  not an image, or facts that cannot be written
             yield _failure(item, error, device)
+            continue
+        for path, data in files.items():  # Extras first: an image that is there is whole with all that belongs to it.
+            write_atomic(path, data)
+        yield record
 
 
 def _call(generator: Generator, batch: Sequence[Item], batch_size: int) -> Sequence[Drawn | Refused]:
@@ -124,14 +167,14 @@ def _call(generator: Generator, batch: Sequence[Item], batch_size: int) -> Seque
     return results[: len(batch)]
 
 
-def _keep(run: Run, item: Item, drawn: Drawn, seconds: float, device: str) -> Record:
-    """Writes the extras first and the image last, so that an image that is there is whole with all that belongs to it."""
-    files = {name: encode_png(image) for name, image in drawn.extras.items()}
+def _prepare(run: Run, item: Item, drawn: Drawn, seconds: float, device: str) -> tuple[Record, dict[Path, bytes]]:
+    """Returns the record of an image and its files, the image last; what is wrong with them is found before one is written."""
+    for name in drawn.extras:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+            raise ValueError(f"the extra image {name!r} needs a name of A-Z a-z 0-9 _ and -")
+    extras = {name: encode_png(image) for name, image in drawn.extras.items()}
     png = encode_png(drawn.image)
-    for name, data in files.items():
-        write_atomic(run.extra_path(name, item.prompt.id, item.sample), data)
-    write_atomic(run.image_path(item.prompt.id, item.sample), png)
-    return _record(
+    record = _record(
         item,
         "drawn",
         sha256=hashlib.sha256(png).hexdigest(),
@@ -141,9 +184,12 @@ def _keep(run: Run, item: Item, drawn: Drawn, seconds: float, device: str) -> Re
         seconds=seconds,
         device=device,
         prompt_used=drawn.prompt_used,
-        extras={name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+        extras={name: hashlib.sha256(data).hexdigest() for name, data in extras.items()},
         facts=dict(drawn.facts),
     )
+    journal_line(record)
+    files = {run.extra_path(name, item.prompt.id, item.sample): data for name, data in extras.items()}
+    return record, files | {run.image_path(item.prompt.id, item.sample): png}
 
 
 def _record(item: Item, status: str, **fields: object) -> Record:

@@ -1,4 +1,4 @@
-"""Runs and scores on disk: a folder that says what was drawn, by what, and what it is worth.
+"""Runs on disk: a folder that says what was drawn, by what, and what it is worth.
 
 ``run.json`` · ``prompts.jsonl`` · ``images/<prompt id>/<sample>.png`` · ``journal/<writer>.jsonl`` ·
 ``extras/<name>/…`` · ``scores/<metric>.<hash8>.json`` and ``.parquet``
@@ -9,25 +9,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Self
 
 from drawbench import __version__
 from drawbench.errors import UserError
-from drawbench.files import host, sweep, write_atomic
-from drawbench.interfaces import Interval, Item, MetricProtocol, Prompt, PromptSet, Score
+from drawbench.files import sweep, write_atomic
+from drawbench.interfaces import Item, Prompt, PromptSet
+from drawbench.journal import Record, journals, read_journal
 from drawbench.prompts import make_prompt_set
 from drawbench.protocol import canonical_json, differences, digest
+from drawbench.scores import ScoreFile, read_scores
 
 SCHEMA_VERSION = 1
-Status = Literal["drawn", "refused", "failed"]
-_RANK = {"drawn": 2, "refused": 1, "failed": 0}
+_IMAGE = re.compile(r"(0|[1-9][0-9]*)\.png")
 
 
 def image_seed(seed: int, prompt_id: str, sample: int) -> int:
@@ -89,54 +89,6 @@ class Manifest:
         return {**system, **parts, "prompts": prompts, "seed": self.seed, "dtype": self.dtype}
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One line of a journal: what became of one image."""
-
-    prompt: str
-    sample: int
-    status: Status
-    seed: int
-    at: str
-    sha256: str | None = None
-    """Of the PNG file."""
-    bytes: int | None = None
-    width: int | None = None
-    height: int | None = None
-    seconds: float | None = None
-    device: str | None = None
-    prompt_used: str | None = None
-    extras: Mapping[str, str] = field(default_factory=dict)
-    """Name → sha256 of the PNG file."""
-    facts: Mapping[str, str | int | float] = field(default_factory=dict)
-    reason: str | None = None
-    """Why it was refused, or how it failed."""
-    traceback: str | None = None
-
-
-class ScoreFile(NamedTuple):
-    """What one metric said of one run at one time."""
-
-    metric: str
-    """Name or alias."""
-    main: str
-    """The name of its main output."""
-    protocol: MetricProtocol
-    images_sha256: str
-    """Of the images that were scored; another digest than the run's own means that they have changed since."""
-    scores: Sequence[Score]
-    notes: Sequence[str]
-    verified: bool
-    at: str
-    path: Path
-
-    def table(self) -> Any:
-        """Returns the per-image values as a pandas DataFrame: prompt, sample, category, outputs, ``note_…``."""
-        import pandas as pd
-
-        return pd.read_parquet(self.path.with_suffix(".parquet"))
-
-
 class Run:
     """One system on one prompt set: a folder."""
 
@@ -148,7 +100,7 @@ class Run:
         """Opens a run, checking that its prompts are those of its manifest."""
         manifest = _read_manifest(path)
         try:
-            rows = [json.loads(line) for line in (path / "prompts.jsonl").read_text("utf-8").splitlines()]
+            rows = [json.loads(line) for line in (path / "prompts.jsonl").read_text("utf-8").split("\n") if line]
             prompt_set = make_prompt_set(manifest.prompt_set, [Prompt(**row) for row in rows])
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
@@ -167,17 +119,21 @@ class Run:
         Raises:
             UserError: the folder holds something else, or a run of another identity (the differing fields are named).
         """
+        if path.exists() and (not path.is_dir() or (_has_content(path) and not (path / "run.json").is_file())):
+            raise UserError(f"{path} is not empty and not a run (it has no run.json); give a new folder")
+        path.mkdir(parents=True, exist_ok=True)
+        with _locked(path):  # Two that start at once agree on one manifest, and none takes from the other's plan.
+            return cls._start(path, manifest, prompt_set)
+
+    @classmethod
+    def _start(cls, path: Path, manifest: Manifest, prompt_set: PromptSet) -> Self:
         if (path / "run.json").is_file():
             there = _read_manifest(path)
             other = differences(there.identity(), manifest.identity())
             if other:
                 named = "; ".join(f"{key} is {old!r} there, {new!r} here" for key, (old, new) in other.items())
                 raise UserError(f"{path} holds another run: {named}; give another -o, or the options of that run")
-            manifest = replace(
-                there, plan=_grown(there.plan, manifest.plan, prompt_set), batch_size=manifest.batch_size
-            )
-        elif path.exists() and (not path.is_dir() or any(not entry.name.startswith(".") for entry in path.iterdir())):
-            raise UserError(f"{path} is not empty and not a run (it has no run.json); give a new folder")
+            manifest = replace(there, plan=_grown(there.plan, manifest.plan, prompt_set))
         run = cls(path, manifest, prompt_set)
         run._write()
         return run
@@ -215,15 +171,17 @@ class Run:
         return self.path / "extras" / name / prompt_id / f"{sample}.png"
 
     def records(self) -> dict[tuple[str, int], Record]:
-        """Returns what became of each image, all journals merged: drawn counts before refused before failed, then the latest."""
-        merged: dict[tuple[str, int], Record] = {}
-        for file in sorted((self.path / "journal").glob("*.jsonl")):
-            for record in _read_journal(file):
+        """Returns what became of each image: the latest line of all journals; but drawn stays drawn while its file is there."""
+        latest: dict[tuple[str, int], Record] = {}
+        drawn: dict[tuple[str, int], Record] = {}
+        for file in journals(self.path):
+            for record in read_journal(file):
                 key = (record.prompt, record.sample)
-                old = merged.get(key)
-                if old is None or (_RANK[record.status], record.at) >= (_RANK[old.status], old.at):
-                    merged[key] = record
-        return merged
+                for of_kind in (latest, drawn) if record.status == "drawn" else (latest,):
+                    if key not in of_kind or record.at >= of_kind[key].at:
+                        of_kind[key] = record
+        kept = {key: drawn[key] for key, record in latest.items() if record.status != "drawn" and key in drawn}
+        return latest | {key: record for key, record in kept.items() if self.image_path(*key).is_file()}
 
     def drawn(self) -> list[Record]:
         """Returns the plan's drawn images in the order of prompt id and sample: the order of features and values."""
@@ -231,103 +189,28 @@ class Run:
         return [record for key, record in sorted(self.records().items()) if record.status == "drawn" and key in planned]
 
     def present(self) -> dict[tuple[str, int], int]:
-        """Returns the sizes in bytes of the image files that are there, and clears what killed writers left behind."""
+        """Returns the sizes in bytes of the image files that are there."""
         sizes = {}
-        for folder in (self.path, self.path / "journal", self.path / "scores"):
-            sweep(folder)
         for prompt in self.prompts:
             folder = self.path / "images" / prompt
             if not folder.is_dir():
                 continue
-            sweep(folder)
             for entry in os.scandir(folder):
-                name, dot, suffix = entry.name.partition(".")
-                if dot and suffix == "png" and name.isdigit():
-                    sizes[prompt, int(name)] = entry.stat().st_size
+                if match := _IMAGE.fullmatch(entry.name):
+                    sizes[prompt, int(match[1])] = entry.stat().st_size
         return sizes
+
+    def clear_leftovers(self) -> None:
+        """Deletes the unfinished files of writers that were killed."""
+        images = [self.path / "images" / prompt for prompt in self.prompts]
+        extras = [folder / prompt for folder in sorted((self.path / "extras").glob("*")) for prompt in self.prompts]
+        for folder in (self.path, self.path / "journal", self.path / "scores", *images, *extras):
+            sweep(folder)
 
     def score_files(self) -> list[ScoreFile]:
         """Returns the run's scores, by metric and then by age, the latest last."""
-        files = [_read_scores(file) for file in sorted((self.path / "scores").glob("*.json"))]
+        files = [read_scores(file) for file in sorted((self.path / "scores").glob("*.json"))]
         return sorted(files, key=lambda file: (file.metric, file.at))
-
-
-class Journal:
-    """One writer's append-only file of a run. A line is on disk before the next image is drawn."""
-
-    def __init__(self, run: Run) -> None:
-        folder = run.path / "journal"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / f"{host()}-{os.getpid()}-{time.time_ns()}.jsonl"
-        self._file: Any = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def write(self, record: Record) -> None:
-        """Appends a record and syncs it."""
-        if self._file is None:
-            self._file = open(self.path, "ab")  # noqa: SIM115  closed in __exit__; no file where nothing is to say
-        line = {key: value for key, value in asdict(record).items() if value is not None and value != {}}
-        self._file.write(canonical_json(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-
-def now() -> str:
-    """Returns the time in UTC, to the microsecond, in a form that sorts."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def images_digest(records: Sequence[Record]) -> str:
-    """Returns the digest of a set of images, in the order given: of their ids, samples and sha256."""
-    return digest([[record.prompt, record.sample, record.sha256] for record in records])
-
-
-def scores_path(run: Run, metric: str, protocol: MetricProtocol) -> Path:
-    """Returns where a metric's scores lie; the per-image values lie beside it as ``.parquet``."""
-    return run.path / "scores" / f"{metric}.{protocol.hash[:8]}.json"
-
-
-def score_to_json(score: Score) -> dict[str, Any]:
-    """Returns a score as JSON: an interval is an object, the protocol ``{"hash", "fields"}``."""
-    row = {name: getattr(score, name) for name in Score.__dataclass_fields__}
-    row["interval"] = score.interval._asdict() if score.interval else None
-    row["protocol"] = score.protocol._asdict()
-    return row
-
-
-def score_from_json(row: Mapping[str, Any]) -> Score:
-    """Reads what `score_to_json` wrote."""
-    interval = Interval(**row["interval"]) if row["interval"] else None
-    return Score(**{**row, "interval": interval, "protocol": MetricProtocol(**row["protocol"])})
-
-
-def write_scores(file: ScoreFile) -> None:
-    """Writes a metric's scores; the protocol is kept once for all of them."""
-    scores = [score_to_json(score) | {"protocol": None} for score in file.scores]
-    content = file._asdict() | {"protocol": file.protocol._asdict(), "scores": scores, "schema_version": SCHEMA_VERSION}
-    del content["path"]
-    write_atomic(file.path, (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
-
-
-def _read_scores(path: Path) -> ScoreFile:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        protocol = MetricProtocol(**content["protocol"])
-        scores = [score_from_json(row | {"protocol": content["protocol"]}) for row in content["scores"]]
-        names = [name for name in ScoreFile._fields if name not in ("protocol", "scores", "path")]
-        return ScoreFile(**{name: content[name] for name in names}, protocol=protocol, scores=scores, path=path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} cannot be read ({type(error).__name__}: {error}); delete it and score the run again"
-        ) from error
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -351,19 +234,19 @@ def _read_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def _read_journal(file: Path) -> Iterator[Record]:
-    data = file.read_bytes()
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if not line:
-            continue
-        try:
-            yield Record(**json.loads(line))
-        except (ValueError, TypeError) as error:
-            if number == data.count(b"\n") + 1:
-                return  # The torn last line of a writer that was killed: its image is drawn again.
-            raise UserError(
-                f"{file}, line {number} is damaged ({error}); delete the line: its image is drawn again"
-            ) from error
+def _has_content(path: Path) -> bool:
+    return any(not entry.name.startswith(".") for entry in path.iterdir())
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    if (path / "run.json").is_file() and not os.access(path, os.W_OK):
+        yield  # It can be read, and nothing here can be changed.
+        return
+    from filelock import FileLock
+
+    with FileLock(path / ".lock"):
+        yield
 
 
 def _grown(old: Plan, new: Plan, prompt_set: PromptSet) -> Plan:

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from drawbench.errors import UserError
 from drawbench.files import is_leftover, sha256_file
+from drawbench.journal import Record
 from drawbench.progress import progress
-from drawbench.store import Record, Run, images_digest
+from drawbench.scores import images_digest, read_scores
+from drawbench.store import Run
 
 
 class Finding(NamedTuple):
@@ -30,9 +33,12 @@ REDRAW = "repeat the `drawbench generate` command: it draws just what is missing
 def verify(run: Run) -> list[Finding]:
     """Reads every file of a run and returns what is wrong; an untouched, complete run returns an empty list."""
     findings: list[Finding] = []
-    records = run.records()
+    try:
+        records = run.records()
+    except UserError as error:
+        return [Finding("altered", "journal", str(error), "see there", True)]
     planned = {(item.prompt.id, item.sample): item for item in run.items()}
-    expected: dict[Path, str] = {}
+    expected: set[Path] = set()
     with progress(len(planned), unit=" images", label="verify") as bar:
         for key, item in planned.items():
             findings += _check(run, records.get(key), *key)
@@ -45,15 +51,28 @@ def verify(run: Run) -> list[Finding]:
             bar.update()
     for record in records.values():
         if record.status == "drawn":
-            expected[run.image_path(record.prompt, record.sample)] = "image"
-            expected |= {run.extra_path(name, record.prompt, record.sample): "extra" for name in record.extras}
-    findings += _surplus(run, expected)
-    current = images_digest(run.drawn())
-    for scores in run.score_files():
-        if scores.images_sha256 != current:
-            remedy = f"drawbench score {run.path} --metric {scores.metric}"
-            findings.append(Finding("stale", f"scores/{scores.path.name}", "is older than the images", remedy, False))
+            expected.add(run.image_path(record.prompt, record.sample))
+            expected |= {run.extra_path(name, record.prompt, record.sample) for name in record.extras}
+    findings += _surplus(run, expected | {run.image_path(*key) for key in planned})
+    findings += _scores(run)
     return findings
+
+
+def _scores(run: Run) -> Iterator[Finding]:
+    current = images_digest(run.drawn())
+    for file in sorted((run.path / "scores").glob("*.json")):
+        where = f"scores/{file.name}"
+        try:
+            scores = read_scores(file)
+        except UserError:
+            yield Finding("altered", where, "cannot be read", f"delete {where} and score the run again", True)
+            continue
+        again = f"drawbench score {run.path} --metric {scores.metric}"
+        if not scores.is_whole():
+            table = where.removesuffix(".json") + ".parquet"
+            yield Finding("altered", table, "is not the table that was written", again, True)
+        if scores.images_sha256 != current:
+            yield Finding("stale", where, "is older than the images", again, False)
 
 
 def _check(run: Run, record: Record | None, prompt: str, sample: int) -> Iterator[Finding]:
@@ -88,11 +107,10 @@ def _delete(where: str) -> str:
     return f"delete {where}, then {REDRAW}"
 
 
-def _surplus(run: Run, expected: dict[Path, str]) -> Iterator[Finding]:
-    planned = {run.image_path(item.prompt.id, item.sample) for item in run.items()}
+def _surplus(run: Run, expected: set[Path]) -> Iterator[Finding]:
     for folder in ("images", "extras"):
         for file in sorted((run.path / folder).rglob("*")):
-            if file.is_dir() or file in expected or file in planned:
+            if file.is_dir() or file in expected:
                 continue
             where = str(file.relative_to(run.path))
             if is_leftover(file.name):

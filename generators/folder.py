@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from drawbench.errors import UserError
+from drawbench.files import sha256_file
 from drawbench.images import read_foreign
 from drawbench.interfaces import Drawn, Item, Refused
 
@@ -14,7 +15,10 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def folder(*, path: Path) -> Folder:
-    """Reads ``NNN.png`` or ``NNN.jpg`` (NNN = the prompt's id, or its line number), or ``NNN_S.png`` for sample S from 0."""
+    """Reads ``NNN.png`` or ``NNN.jpg``, or ``NNN_S.png`` for sample S from 0.
+
+    NNN is the prompt's id; where ids are words, it may be the prompt's number in its file, from 1.
+    """
     if not path.is_dir():
         raise UserError(f"folder.path={path} is {'a file' if path.exists() else 'not there'}; give a folder of images")
     return Folder(path)
@@ -45,8 +49,7 @@ class Folder:
 
     def remarks(self, items: Sequence[Item]) -> list[str]:
         """Says which images of the folder none of the run's items asks for."""
-        wanted = {_key(f"{item.prompt.id}_{item.sample}") for item in items}
-        wanted |= {_key(item.prompt.id) for item in items if not item.sample}
+        wanted = {_key(name) for item in items for names in _names(item) for name in names}
         unused = [file.name for key, files in self.files.items() if key not in wanted for file in files]
         if not unused:
             return []
@@ -54,17 +57,39 @@ class Folder:
         return [f"{first}; further samples NNN_S come in with --samples"]
 
     def _read(self, item: Item) -> Drawn:
-        numbered = f"{item.prompt.id}_{item.sample}"
-        names = [numbered] if item.sample else [item.prompt.id, numbered]
-        near = [file for name in names for file in self.files.get(_key(name), [])]
-        found = [file for file in near if file.stem in names] or near
-        if not found:
-            expected = " or ".join(f"{name}.png|jpg" for name in names)
-            raise UserError(f"no image of prompt {item.prompt.id}, sample {item.sample}: {self.path} has no {expected}")
-        if len(found) > 1:
-            raise UserError(f"two images of prompt {item.prompt.id}: {' and '.join(f.name for f in found)}; keep one")
-        image, facts = read_foreign(found[0])
-        return Drawn(image, facts={"source": found[0].name, **facts})
+        image, facts = read_foreign(file := self._find(item))
+        return Drawn(image, facts={"source": file.name, **facts})
+
+    def _find(self, item: Item) -> Path:
+        for names in _names(item):
+            near = [file for name in names for file in self.files.get(_key(name), [])]
+            found = [file for file in near if file.stem in names] or near
+            if len(found) > 1:
+                raise UserError(
+                    f"two images of prompt {item.prompt.id}: {' and '.join(f.name for f in found)}; keep one"
+                )
+            if found:
+                return found[0]
+        expected = " or ".join(f"{name}.png|jpg" for names in _names(item) for name in names)
+        raise UserError(f"no image of prompt {item.prompt.id}, sample {item.sample}: {self.path} has no {expected}")
+
+    def changed(self, item: Item, facts: Mapping[str, str | int | float]) -> str | None:
+        """Says whether the file of an image that is in the run already is not the one that it came from."""
+        try:
+            file = self._find(item)
+        except UserError:
+            return None  # It may be gone: the run has its image.
+        return (
+            None if sha256_file(file) == facts.get("source_sha256") else f"{file} is not what {facts.get('source')} was"
+        )
+
+
+def _names(item: Item) -> list[list[str]]:
+    """Returns the stems that an image's file may have: by its prompt's id, then by the number of a prompt whose id is a word."""
+    own = [item.prompt.id]
+    if not item.prompt.id.isdigit() and "line" in item.prompt.metadata:
+        own.append(item.prompt.metadata["line"])
+    return [[f"{name}_{item.sample}"] if item.sample else [name, f"{name}_{item.sample}"] for name in own]
 
 
 def _key(stem: str) -> str:

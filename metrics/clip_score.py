@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from drawbench.weights import cache_folder, given_file, hub_within_reach, missin
 if TYPE_CHECKING:
     from torch import Tensor
 
+_PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
+
 _SIZES = {"ViT-B-32": "0.6 GB", "ViT-B-16": "0.6 GB", "ViT-L-14": "1.7 GB", "ViT-H-14": "3.9 GB"}
 """Of published weights in fp32, by architecture: parameters times four bytes, rounded."""
 
@@ -38,9 +41,9 @@ def clip_score(
 
     ``model`` is an architecture (``ViT-L-14``) or a folder with ``open_clip_config.json`` and weights. ``tag`` names
     published weights (``openai`` where neither tag nor file is given; ``laion2b_s34b_b79k`` …); they are looked for in
-    the cache as ``weights/<model>-<tag>.safetensors``, then by open_clip. ``weights`` is a file given by hand; with a tag
-    beside it, the file is taken for that tag's. ``prefix`` goes before every text (Hessel et al. 2021:
-    ``"A photo depicts "``).
+    the cache as ``weights/<model>-<tag>.safetensors``, then by open_clip. ``weights`` is a file given by hand; ``tag``
+    then says whose it is (``own``: of one's own training), since activation and preprocessing follow from that.
+    ``prefix`` goes before every text (Hessel et al. 2021: ``"A photo depicts "``).
 
     Raises:
         AssetMissing: the weights are not on this machine and cannot be fetched.
@@ -117,14 +120,13 @@ class _Clip:
             if weights is not None:
                 path = given_file(weights, "clip_score.weights")
                 tag = tag or _published_tag(open_clip, name, path)
+                tag = None if tag == "own" else tag
             else:
                 tag = tag or "openai"
                 path = _find(open_clip, name, tag)
             tag_settings = _tag_settings(open_clip, name, tag) if tag else {}
         quick_gelu = _quick_gelu(open_clip, name, tag, tag_settings)
-        preprocess = {
-            key: tag_settings[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag_settings
-        }
+        preprocess = {key: tag_settings[key] for key in _PREPROCESSING if key in tag_settings}
         try:
             with _quiet():
                 self._model = open_clip.create_model(
@@ -148,9 +150,9 @@ class _Clip:
         self._device = device
         self.context_length: int = self._model.context_length
         self.fields: Mapping[str, str] = {
-            "network": f"open_clip {folder.name if folder.is_dir() else name}",
+            "network": f"open_clip {_architecture(open_clip, folder if folder.is_dir() else name)}",
             "weights sha256": sha256_file(path),
-            "activation": "QuickGELU" if quick_gelu or "quickgelu" in name else "of the architecture",
+            "activation": "QuickGELU" if quick_gelu else "of the architecture",
             "resize": f"{settings.resize_mode} to {settings.size}, {settings.interpolation}, Pillow, uint8; centre crop",
             "mean, std": f"{tuple(settings.mean)} {tuple(settings.std)}",
             "dtype": dtype,
@@ -189,6 +191,13 @@ class _Clip:
         return next(self._model.visual.parameters()).dtype
 
 
+def _architecture(open_clip: Any, of: Path | str) -> str:
+    """Returns a name for all that a configuration says; a folder's own name says nothing."""
+    if isinstance(of, str):
+        return f"{of}, configuration {digest(open_clip.get_model_config(of))[:16]}"
+    return f"configuration {digest(json.loads((of / 'open_clip_config.json').read_text('utf-8')))[:16]}"
+
+
 def _weights_in(folder: Path) -> Path:
     names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_pytorch_model.safetensors")
     found = [
@@ -220,10 +229,24 @@ def _quick_gelu(open_clip: Any, name: str, tag: str | None, settings: Mapping[st
 
 
 def _published_tag(open_clip: Any, name: str, path: Path) -> str | None:
-    """Returns the tag of a file that is known by its digest: OpenAI's, which stand in the addresses of the files."""
+    """Returns the tag of a file whose digest stands in its public address (OpenAI's); any tag where all tags are made alike.
+
+    Raises:
+        UserError: the architecture has published weights of several kinds, and whose this file is must be said.
+    """
     sha256 = sha256_file(path)
     tags: list[str] = open_clip.list_pretrained_tags_by_model(name)
-    return next((tag for tag in tags if sha256 in str(open_clip.get_pretrained_cfg(name, tag).get("url", ""))), None)
+    settings = {tag: dict(open_clip.get_pretrained_cfg(name, tag)) for tag in tags}
+    for tag in tags:
+        if sha256 in str(settings[tag].get("url", "")):
+            return tag
+    kinds = {repr([settings[tag].get(key) for key in ("quick_gelu", *_PREPROCESSING)]) for tag in tags}
+    if len(kinds) > 1:
+        raise UserError(
+            f"{path}: {name} has published weights with different activation or preprocessing; say whose these are: "
+            f"--set clip_score.tag=TAG ({', '.join(tags[:8])}{' …' if len(tags) > 8 else ''}; own: of your own training)"
+        )
+    return tags[0] if tags else None
 
 
 def _find(open_clip: Any, name: str, tag: str) -> Path:

@@ -40,10 +40,11 @@ class ImageStats:
         return {"tolerance": f"{self.tolerance} of 255"}
 
     def score(self, images: Tensor, features: Tensor | None, prompts: Sequence[Prompt]) -> Scored:
-        low, high = (images.amin((2, 3)).int(), images.amax((2, 3)).int())
+        # The higher minus the lower never wraps around, so that bytes are enough.
+        low, high = images.amin((2, 3)), images.amax((2, 3))
         constant = ((high - low) <= self.tolerance).all(1).numpy()
         black = (high <= self.tolerance).all(1).numpy()
-        grey = ((images.amax(1).int() - images.amin(1).int()) <= self.tolerance).flatten(1).all(1).numpy()
+        grey = ((images.amax(1) - images.amin(1)) <= self.tolerance).flatten(1).all(1).numpy()
         count, _, height, width = images.shape
         values = {
             "constant": constant.astype(np.float64),

@@ -7,20 +7,23 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from drawbench import __version__
 from drawbench.errors import UserError
 from drawbench.files import write_atomic
 from drawbench.images import decode_rgb
-from drawbench.interfaces import ImageMetric, Kind, Network, Output, Prompt, Score, SetMetric
+from drawbench.interfaces import ImageMetric, Kind, Output, Prompt, Score, SetMetric
 from drawbench.intervals import Estimate, Over, estimate, jackknife
+from drawbench.journal import Record, now
+from drawbench.metrics.features import Features
 from drawbench.progress import progress
 from drawbench.protocol import make_protocol
-from drawbench.store import Record, Run, ScoreFile, images_digest, now, scores_path, write_scores
-from drawbench.weights import cache_folder
+from drawbench.scores import ScoreFile, images_digest, scores_path, write_scores
+from drawbench.store import Run
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,8 +34,9 @@ class Loaded(NamedTuple):
 
     alias: str
     name: str
-    options: Mapping[str, Any]
     metric: ImageMetric | SetMetric
+    identity: Mapping[str, str] = {}
+    """Of a metric that is not ours: its options and the digest of its code, for it may keep silent of them in its protocol."""
     verified: bool = True
 
 
@@ -43,6 +47,18 @@ class Batch(NamedTuple):
     images: Tensor
     """``(N, 3, H, W) uint8``."""
     prompts: Sequence[Prompt]
+
+
+class Measured(NamedTuple):
+    """What one pass over the images gives."""
+
+    values: Mapping[tuple[str, str], NDArray[np.float64]]
+    """(alias, output) → one value per image."""
+    notes: Mapping[tuple[str, str], Sequence[str]]
+    features: Mapping[str, Features]
+    """By the network's key."""
+    errors: Mapping[str, Exception]
+    """By alias: why a metric was given up."""
 
 
 def score_run(run: Run, metrics: Sequence[Loaded], *, over: Over = "prompts", batch_size: int = 16) -> list[ScoreFile]:
@@ -57,63 +73,73 @@ def score_run(run: Run, metrics: Sequence[Loaded], *, over: Over = "prompts", ba
     images = images_digest(records)
     before = {file.path: file for file in run.score_files() if file.images_sha256 == images}
     files = {loaded.alias: _score_file(run, loaded, images, records) for loaded in metrics}
-    new = [loaded for loaded in metrics if not _is_scored(before.get(files[loaded.alias].path), loaded)]
-    values, notes = _pass(run, records, new, images, batch_size) if new else ({}, {})
+    new = [loaded for loaded in metrics if not _is_scored(before.get(files[loaded.alias].path))]
+    measured = _pass(run, records, new, images, batch_size) if new else Measured({}, {}, {}, {})
+    new = [loaded for loaded in new if loaded.alias not in measured.errors]
+    metrics = [loaded for loaded in metrics if loaded.alias not in measured.errors]
     for loaded in metrics:
         file = files[loaded.alias]
         if loaded in new:
-            file = file._replace(
-                scores=_set_scores(run, loaded, file, records, values), notes=_remarks(run, loaded, records)
-            )
+            file = file._replace(notes=_remarks(run, loaded, records))
             if isinstance(loaded.metric, ImageMetric):
-                _write_table(run, loaded, file, records, values, notes)
+                file = file._replace(table_sha256=_write_table(run, loaded, file, records, measured))
+            else:
+                file = file._replace(scores=_set_scores(run, loaded, file, records, measured))
         else:
             file = before[file.path]
         if isinstance(loaded.metric, ImageMetric):  # From the table, so that another --over reads no image again.
             file = file._replace(scores=_mean_scores(run, loaded, file, over))
         write_scores(file)
         files[loaded.alias] = file
+    for kept in measured.features.values():
+        kept.close()
+    for error in measured.errors.values():  # The others are on disk; now the first that failed is told.
+        raise error
     return list(files.values())
 
 
-def _is_scored(file: ScoreFile | None, loaded: Loaded) -> bool:
-    return file is not None and (isinstance(loaded.metric, SetMetric) or file.path.with_suffix(".parquet").is_file())
+def _is_scored(file: ScoreFile | None) -> bool:
+    return file is not None and file.drawbench == __version__ and file.is_whole()
 
 
 def _score_file(run: Run, loaded: Loaded, images: str, records: Sequence[Record]) -> ScoreFile:
     fields = {
         "metric": loaded.name,
         **loaded.metric.protocol(),
+        **loaded.identity,
         "prompts": run.prompt_set.sha256,
         "n": str(len(records)),
         "codec": "PNG",
     }
     protocol = make_protocol(fields)
-    path = scores_path(run, loaded.alias, protocol)
+    path = scores_path(run.path, loaded.alias, protocol)
     main = next(name for name, output in loaded.metric.outputs.items() if output.main)
     return ScoreFile(loaded.alias, main, protocol, images, [], [], loaded.verified, now(), path)
 
 
-def _pass(
-    run: Run, records: Sequence[Record], metrics: Sequence[Loaded], images: str, batch_size: int
-) -> tuple[dict[tuple[str, str], NDArray[np.float64]], dict[tuple[str, str], list[str]]]:
-    """Returns the values and notes of all image metrics by (alias, name), in the order of the records."""
+def _pass(run: Run, records: Sequence[Record], metrics: Sequence[Loaded], images: str, batch_size: int) -> Measured:
+    """Reads every image once and returns what the metrics and networks make of them, in the order of the records."""
     networks = {
         loaded.metric.network.key: loaded.metric.network for loaded in metrics if loaded.metric.network is not None
     }
-    features = {key: _Features(key, images, len(records)) for key in networks}
+    features = {key: Features(key, images, len(records)) for key in networks}
     values: dict[tuple[str, str], NDArray[np.float64]] = {}
     notes: dict[tuple[str, str], list[str]] = {}
+    errors: dict[str, Exception] = {}
     with progress(len(records), unit=" images", label=f"score {run.manifest.system.name}") as bar:
         for batch in _batches(run, records, batch_size):
             at = list(batch.positions)
-            found = {key: features[key].of(batch, network) for key, network in networks.items()}
+            found = {key: features[key].of(at, batch.images, network) for key, network in networks.items()}
             for loaded in metrics:
-                if not isinstance(loaded.metric, ImageMetric):
+                if not isinstance(loaded.metric, ImageMetric) or loaded.alias in errors:
                     continue
                 network = loaded.metric.network
-                scored = loaded.metric.score(batch.images, found[network.key] if network else None, batch.prompts)
-                _check_scored(loaded, scored.values, len(at))
+                try:
+                    scored = loaded.metric.score(batch.images, found[network.key] if network else None, batch.prompts)
+                    _check_scored(loaded, scored.values, len(at))
+                except Exception as error:  # noqa: BLE001  told when the other metrics are done and on disk
+                    errors[loaded.alias] = _of_metric(loaded, error)
+                    continue
                 for name, part in scored.values.items():
                     values.setdefault((loaded.alias, name), np.full(len(records), np.nan))[at] = part
                 for name, texts in scored.notes.items():
@@ -121,14 +147,16 @@ def _pass(
                     for position, text in zip(at, texts, strict=True):
                         column[position] = text
             bar.update(len(at))
-    for kept in features.values():
-        kept.close()
-    for loaded in metrics:
-        if isinstance(loaded.metric, SetMetric):
-            array, groups = features[loaded.metric.network.key].array, _groups(records)
-            whole, parts = loaded.metric.compute(array), loaded.metric.leave_out(array, groups)
-            values |= {(loaded.alias, name): np.array([whole[name], *parts[name]]) for name in loaded.metric.outputs}
-    return values, notes
+    return Measured(values, notes, features, errors)
+
+
+def _of_metric(loaded: Loaded, error: Exception) -> Exception:
+    """Names the metric in an error that is not for the user to put right, keeping its cause."""
+    if isinstance(error, UserError):
+        return error
+    named = RuntimeError(f"metric {loaded.alias} failed: {type(error).__name__}: {error}")
+    named.__cause__ = error
+    return named
 
 
 def _groups(records: Sequence[Record]) -> NDArray[np.int64]:
@@ -147,7 +175,7 @@ def _batches(run: Run, records: Sequence[Record], batch_size: int) -> Iterator[B
         range(len(records)), key=lambda index: (records[index].width or 0, records[index].height or 0, index)
     )
     groups = [list(same) for _, same in groupby(order, key=lambda index: (records[index].width, records[index].height))]
-    parts = [group[first : first + batch_size] for group in groups for first in range(0, len(group), batch_size)]
+    parts = [part for group in groups for part in _parts(group, records[group[0]], batch_size)]
     with ThreadPoolExecutor() as pool:
         ahead = [[pool.submit(_read, run, records[index]) for index in part] for part in parts[:2]]
         for number, part in enumerate(parts):
@@ -155,6 +183,12 @@ def _batches(run: Run, records: Sequence[Record], batch_size: int) -> Iterator[B
                 ahead.append([pool.submit(_read, run, records[index]) for index in parts[number + 2]])
             images = torch.from_numpy(np.stack([job.result() for job in ahead.pop(0)]))
             yield Batch(part, images, [run.prompts[records[index].prompt] for index in part])
+
+
+def _parts(group: Sequence[int], first: Record, batch_size: int) -> Iterator[Sequence[int]]:
+    """Cuts images of one size into batches, of fewer than asked for where they are so large that three would fill the memory."""
+    size = max(1, min(batch_size, 2**26 // max(1, (first.width or 1) * (first.height or 1))))
+    yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
 def _read(run: Run, record: Record) -> NDArray[np.uint8]:
@@ -166,36 +200,6 @@ def _read(run: Run, record: Record) -> NDArray[np.uint8]:
     if hashlib.sha256(data).hexdigest() != record.sha256:
         raise UserError(f"{path} is not the file that was drawn; `drawbench verify {run.path}` says what to do")
     return decode_rgb(data)
-
-
-class _Features:
-    """One network's features of a run, float32 ``(N, D)``, on disk by (network, images): computed once for all metrics."""
-
-    def __init__(self, key: str, images: str, count: int) -> None:
-        self.path = cache_folder() / "features" / key[:16] / f"{images[:32]}.npy"
-        self.count = count
-        self.whole = self.path.is_file()
-        self.array: NDArray[np.float32] = (
-            np.load(self.path, mmap_mode="r") if self.whole else np.empty((0, 0), np.float32)
-        )
-
-    def of(self, batch: Batch, network: Network) -> Tensor:
-        import torch
-
-        at = list(batch.positions)
-        if self.whole:
-            return torch.from_numpy(self.array[at])
-        features = network(batch.images).float().cpu()
-        if not self.array.size:
-            self.array = np.empty((self.count, features.shape[1]), np.float32)
-        self.array[at] = features.numpy()
-        return features
-
-    def close(self) -> None:
-        if not self.whole:
-            stream = io.BytesIO()
-            np.save(stream, self.array)
-            write_atomic(self.path, stream.getvalue())
 
 
 def _check_scored(loaded: Loaded, values: Mapping[str, NDArray[np.float64]], count: int) -> None:
@@ -229,20 +233,23 @@ def _mean_scores(run: Run, loaded: Loaded, file: ScoreFile, over: Over) -> list[
 
 
 def _set_scores(
-    run: Run,
-    loaded: Loaded,
-    file: ScoreFile,
-    records: Sequence[Record],
-    values: Mapping[tuple[str, str], NDArray[np.float64]],
+    run: Run, loaded: Loaded, file: ScoreFile, records: Sequence[Record], measured: Measured
 ) -> list[Score]:
     """Returns the values of a set metric with their delete-a-group jackknife intervals; it has none by category."""
+    metric = loaded.metric
+    if not isinstance(metric, SetMetric):
+        return []
+    array = measured.features[metric.network.key].array
+    whole, parts = metric.compute(array), metric.leave_out(array, _groups(records))
     scores: list[Score] = []
-    if isinstance(loaded.metric, SetMetric):
-        prompts = [record.prompt for record in records]
-        for name, output in loaded.metric.outputs.items():
-            value, *left_out = values[loaded.alias, name]
-            found = jackknife(float(value), np.array(left_out), n=len(records), n_prompts=len(set(prompts)))
-            scores += _rows(run, file, name, output, None, found)
+    for name, output in metric.outputs.items():
+        left_out = np.asarray(parts[name], np.float64)
+        if not np.isfinite([whole[name], *left_out]).all():
+            raise UserError(
+                f"metric {loaded.alias}: {name} is {whole[name]}, or not finite without a group; a set has a finite value"
+            )
+        found = jackknife(float(whole[name]), left_out, n=len(records), n_prompts=len({r.prompt for r in records}))
+        scores += _rows(run, file, name, output, None, found)
     return scores
 
 
@@ -258,7 +265,7 @@ def _rows(run: Run, file: ScoreFile, name: str, output: Output, category: str | 
     system = run.manifest.system.name
     return [
         Score(
-            run=run.path.name,
+            run=run.path.resolve().name,
             system=system,
             metric=file.metric,
             output=shown,
@@ -276,14 +283,8 @@ def _rows(run: Run, file: ScoreFile, name: str, output: Output, category: str | 
     ]
 
 
-def _write_table(
-    run: Run,
-    loaded: Loaded,
-    file: ScoreFile,
-    records: Sequence[Record],
-    values: Mapping[tuple[str, str], NDArray[np.float64]],
-    notes: Mapping[tuple[str, str], Sequence[str]],
-) -> None:
+def _write_table(run: Run, loaded: Loaded, file: ScoreFile, records: Sequence[Record], measured: Measured) -> str:
+    """Writes the values of each image, and returns the file's sha256."""
     import pandas as pd
 
     table = pd.DataFrame(
@@ -291,10 +292,11 @@ def _write_table(
             "prompt": [record.prompt for record in records],
             "sample": [record.sample for record in records],
             "category": [run.prompts[record.prompt].category for record in records],
-            **{name: values[loaded.alias, name] for name in loaded.metric.outputs},
-            **{f"note_{name}": column for (alias, name), column in notes.items() if alias == loaded.alias},
+            **{name: measured.values[loaded.alias, name] for name in loaded.metric.outputs},
+            **{f"note_{name}": column for (alias, name), column in measured.notes.items() if alias == loaded.alias},
         }
     )
     stream = io.BytesIO()
     table.to_parquet(stream, index=False)
     write_atomic(file.path.with_suffix(".parquet"), stream.getvalue())
+    return hashlib.sha256(stream.getvalue()).hexdigest()

@@ -9,7 +9,7 @@ from typing import Any
 from drawbench.reports.comparison import Comparison
 from drawbench.reports.pairs import FLIPS, LEVEL, SEED, Contrast
 from drawbench.reports.wording import methods, sentence, warnings
-from drawbench.store import score_to_json
+from drawbench.scores import score_to_json
 
 SCHEMA_VERSION = 1
 

@@ -9,10 +9,12 @@ from typing import Any
 
 from drawbench import __version__
 from drawbench.errors import UserError
+from drawbench.journal import Status, now
 from drawbench.protocol import differences
 from drawbench.reports.metric_scores import SIZE_FIELD, MetricScores, OutputScores, metrics_of
 from drawbench.reports.pairs import Contrast, Subject, contrasts, judged, pairs
-from drawbench.store import Run, ScoreFile, Status, System, images_digest, now
+from drawbench.scores import ScoreFile, images_digest
+from drawbench.store import Run, System
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def counted(count: int, thing: str) -> str:
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
-def listed(things: Iterable[str], last: str = "and") -> str:
+def listed(things: Iterable[object], last: str = "and") -> str:
     """Returns ``a``, ``a and b``, ``a, b and c``."""
-    *most, final = list(things) or [""]
+    *most, final = list(map(str, things)) or [""]
     return f"{', '.join(most)} {last} {final}" if most else final

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import PIL.Image
 
 from drawbench.interfaces import Prompt, PromptSet
+from drawbench.journal import Record
 from drawbench.prompts import select
 from drawbench.reports.comparison import Comparison, Section
 from drawbench.reports.digits import plain
-from drawbench.store import Record, Run
+from drawbench.store import Run
 
 MOST_PROMPTS = 200
 MOST_IMAGES = 4_000

@@ -10,7 +10,7 @@ from typing import Any
 from drawbench.interfaces import Kind, Score
 from drawbench.protocol import differences, digest
 from drawbench.reports.pairs import pairs
-from drawbench.store import ScoreFile
+from drawbench.scores import ScoreFile
 
 SIZE_FIELD = "n"
 """The one field of a protocol in which two numbers may differ and still be compared, on the prompts that both have."""
@@ -89,10 +89,16 @@ def _metric(label: str, name: str, files: Mapping[str, ScoreFile]) -> MetricScor
         outputs.append(OutputScores(output, output in mains, any_score.kind, any_score.higher_is_better, scores))
     mismatches = []
     for a, b in pairs(list(files)):
-        fields = differences(files[a].protocol.fields, files[b].protocol.fields)
+        fields = differences(_identity(files[a]), _identity(files[b]))
         if fields:
             mismatches.append(Mismatch(label, a, b, fields))
     return MetricScores(label, name, files, sorted(outputs, key=lambda output: not output.main), mismatches)
+
+
+def _identity(file: ScoreFile) -> dict[str, object]:
+    """Returns a protocol's fields and what the intervals speak of: those of seeds and of prompts are not to be compared."""
+    over = {score.interval.over for score in file.scores if score.interval}
+    return {**file.protocol.fields, **({"interval over": " and ".join(sorted(over))} if over else {})}
 
 
 def _by_output(file: ScoreFile) -> dict[str, dict[str | None, Score]]:

@@ -1,9 +1,14 @@
 """What every test shares: a cache of its own, the data that is not in the repository, and a check of the checkout."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+
+# Before any import of a hub's client, which reads them once: no test speaks with a hub or finds what it brought earlier.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="drawbench-no-hub-")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
@@ -30,10 +35,9 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
-    """A cache folder of the test's own, and no word with a model hub."""
+    """A cache folder of the test's own."""
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("DRAWBENCH_CACHE", str(folder))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return folder
 
 

@@ -41,6 +41,9 @@ def main() -> None:
     """Runs the command line: what a user can put right is one line on standard error, and an exit code."""
     try:
         code = cli.main(standalone_mode=False)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
     except UserError as error:
         _fail(str(error), error.exit_code)
     except click.UsageError as error:
@@ -49,13 +52,14 @@ def main() -> None:
     except click.ClickException as error:
         _fail(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; nothing is lost: the same command goes on", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
+        _fail("interrupted; what is on disk stays, and the same command goes on from there", 130)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        _fail(f"{where}{error.strerror or error}; what is on disk stays, and the same command goes on from there", 2)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"drawbench: {' '.join(message.split())}", err=True)
+    line = " ".join(message.split()).encode(errors="replace").decode()
+    click.echo(f"drawbench: {line}", err=True)
     sys.exit(code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,7 @@ import click
 from drawbench.cli.measure import load_metrics, print_scores, score_each
 from drawbench.cli.options import by_alias, drawing_options, load_prompts, metric_option, over_option, resolve_device
 from drawbench.errors import UserError
-from drawbench.plugins import Plugin, build, find, on_record, parse_named, parse_settings, resolve, takes
+from drawbench.plugins import Plugin, call, find, on_record, parse_named, parse_settings, resolve, source, takes
 
 if TYPE_CHECKING:
     from drawbench.interfaces import Generator
@@ -27,6 +27,8 @@ class Ready(NamedTuple):
 
     alias: str
     generator: Generator
+    dtype: str
+    """As asked for, where the generator has a choice."""
     system: System
     device: str
 
@@ -79,12 +81,12 @@ def run(context: click.Context, /, metrics: Sequence[str], reference: str | None
 
     ready = build_generators(settings, given)
     skipped: dict[str, str] = {}
-    loaded = load_metrics(named, of_metrics, given["device"], reference, skipped if not metrics else None)
+    loaded = load_metrics(named, of_metrics, given["device"], "fp32", reference, skipped if not metrics else None)
     drawn = draw(**given, settings=settings, into_folder=False, ready=ready)
-    runs = [made for made, _ in drawn if made.drawn()]
-    if not runs:
+    runs = [made for made, _ in drawn]
+    if not any(made.drawn() for made in runs):
         raise UserError(f"not one image was drawn into {output}; the journal in each run says why")
-    print_scores(score_each(runs, loaded, over))
+    print_scores(score_each([made for made in runs if made.drawn()], loaded, over))
     report = output / "report.html"
     comparison = write_report(runs, report, skipped)
     click.echo("\n".join(summary_lines(comparison)))
@@ -111,14 +113,19 @@ def draw(
     **given: Any,
 ) -> list[tuple[Run, Summary]]:
     """Draws every generator on every prompt set, and returns the runs and what was done."""
+    from drawbench.journal import now
     from drawbench.prompts import select
     from drawbench.runner import generate as draw_run
-    from drawbench.store import Manifest, Plan, Run, now
+    from drawbench.store import Manifest, Plan, Run
 
     sets = [load_prompts(spec) for spec in prompt_specs]
     chosen = {prompt_set.name: [prompt.id for prompt in select(prompt_set, limit, categories)] for prompt_set in sets}
+    if len({prompt_set.name for prompt_set in sets}) < len(sets):
+        raise UserError(
+            f"two prompt sets have one name ({', '.join(s.name for s in sets)}); give one of the files another"
+        )
     given |= {"generators": generators, "dtype": dtype}
-    drawn = []
+    started: list[tuple[Run, Ready, list[str]]] = []
     for one in ready if ready is not None else build_generators(settings, given):
         for prompt_set in sets:
             path = output if into_folder else output / f"{one.alias}-{prompt_set.name}"
@@ -130,22 +137,26 @@ def draw(
                 prompt_set_sha256=prompt_set.sha256,
                 prompt_count=len(prompt_set.prompts),
                 seed=seed,
-                dtype=dtype,
+                dtype=one.dtype,
                 plan=Plan(None if whole else tuple(ids), samples or 1),
                 batch_size=batch_size,
                 created=now(),
             )
-            made = Run.start(path, manifest, prompt_set)
-            if samples is not None and samples < made.manifest.plan.samples:
-                raise UserError(
-                    f"{path} has {made.manifest.plan.samples} samples per prompt; --samples {samples} takes none away: "
-                    "leave it out, or give as many or more"
-                )
-            summary = draw_run(made, one.generator, made.items(ids), batch_size=batch_size, device=one.device)
-            click.echo(summary.line(made))
-            for remark in summary.remarks:
-                click.echo(f"note: {remark}", err=True)
-            drawn.append((made, summary))
+            if samples is not None and (path / "run.json").is_file():
+                there = Run.open(path).manifest.plan.samples
+                if samples < there:
+                    raise UserError(
+                        f"{path} has {there} samples per prompt; --samples {samples} takes none away: leave it out, or "
+                        "give as many or more"
+                    )
+            started.append((Run.start(path, manifest, prompt_set), one, ids))
+    drawn = []
+    for made, one, ids in started:  # All of them could be started: now the long work.
+        summary = draw_run(made, one.generator, made.items(ids), batch_size=batch_size, device=one.device)
+        click.echo(summary.line(made))
+        for remark in summary.remarks:
+            click.echo(f"note: {remark}", err=True)
+        drawn.append((made, summary))
     return drawn
 
 
@@ -182,23 +193,22 @@ def _build(
 
     factory = plugin.load()
     values = resolve(alias, factory, settings)
+    if given["device"] not in ("auto", "cpu") and not takes(factory, "device"):
+        raise UserError(f"--device {given['device']}: the generator {plugin.name!r} runs on the CPU alone")
     device = resolve_device(given["device"]) if takes(factory, "device") else "cpu"
     if checkpoint is not None and not takes(factory, "checkpoint"):
         raise UserError(f"--checkpoint {checkpoint}: the generator {plugin.name!r} takes none")
     standard: dict[str, Any] = {"device": device, "dtype": given["dtype"], "checkpoint": checkpoint}
-    generator = build(factory, values, **standard)
+    generator = call(plugin, values, **standard)
     if not isinstance(generator, Generator):
         raise UserError(
             f"generator {plugin.name!r} of {plugin.package} gave {type(generator).__name__}, which lacks one of: pads, "
             "fingerprint(), generate(items)"
         )
-    fingerprint = {**generator.fingerprint(), **_source(plugin, factory)}
-    return Ready(alias, generator, System(system_name, plugin.name, on_record(factory, values), fingerprint), device)
-
-
-def _source(plugin: Plugin, factory: Callable[..., Any]) -> dict[str, str]:
-    """Returns the digest of a file that is its own plug-in: what it does is known by nothing else."""
-    from drawbench.files import sha256_file
-
-    module = plugin.target.rpartition(":")[0]
-    return {"source sha256": sha256_file(Path(module))} if module.endswith(".py") else {}
+    fingerprint = {**generator.fingerprint(), **{k: v for k, v in source(plugin).items() if k != "package"}}
+    if not all(isinstance(text, str) for pair in fingerprint.items() for text in pair):
+        raise UserError(f"generator {plugin.name!r} of {plugin.package}: its fingerprint must map text to text")
+    dtype = given["dtype"] if takes(factory, "dtype") else "of the generator"
+    return Ready(
+        alias, generator, dtype, System(system_name, plugin.name, on_record(factory, values), fingerprint), device
+    )

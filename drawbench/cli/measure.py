@@ -11,11 +11,12 @@ import click
 
 from drawbench.cli.options import device_option, metric_option, over_option, resolve_device, set_option
 from drawbench.errors import AssetMissing, UserError
-from drawbench.plugins import build, find, parse_named, parse_settings, resolve, takes
+from drawbench.plugins import call, find, on_record, parse_named, parse_settings, resolve, source, takes
 
 if TYPE_CHECKING:
     from drawbench.metrics.stream import Loaded
-    from drawbench.store import Run, ScoreFile
+    from drawbench.scores import ScoreFile
+    from drawbench.store import Run
 
 
 @click.command(short_help="Measure runs.")
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 @click.option("--reference", help="What set metrics compare with.")
 @over_option
 @device_option
+@click.option(
+    "--dtype",
+    type=click.Choice(["fp32", "bf16", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Of the networks that the metrics use; it is part of a number's protocol.",
+)
 @set_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON list.")
 def score(
@@ -32,6 +40,7 @@ def score(
     reference: str | None,
     over: str,
     device: str,
+    dtype: str,
     settings: Sequence[str],
     as_json: bool,
 ) -> None:
@@ -48,10 +57,10 @@ def score(
         raise UserError("give at least one --metric; `drawbench list metrics` lists them")
     named = parse_named(metrics)
     opened = [Run.open(path) for path in runs]
-    loaded = load_metrics(named, parse_settings(settings, list(named)), device, reference)
+    loaded = load_metrics(named, parse_settings(settings, list(named)), device, dtype, reference)
     files = score_each(opened, loaded, over)
     if as_json:
-        from drawbench.store import score_to_json
+        from drawbench.scores import score_to_json
 
         rows = [score_to_json(row) | {"verified": file.verified} for file in files for row in file.scores]
         click.echo(json.dumps(rows, ensure_ascii=False, allow_nan=False))
@@ -81,6 +90,7 @@ def load_metrics(
     named: Mapping[str, str],
     settings: Mapping[str, Mapping[str, str]],
     device: str,
+    dtype: str,
     reference: str | None,
     skipped: dict[str, str] | None = None,
 ) -> list[Loaded]:
@@ -94,13 +104,13 @@ def load_metrics(
         plugin = find("metrics", name)
         factory = plugin.load()
         values = resolve(alias, factory, settings[alias])
-        standard: dict[str, Any] = {"dtype": "fp32"}
+        standard: dict[str, Any] = {"dtype": dtype}
         if takes(factory, "device"):
             standard["device"] = resolve_device(device)
         if reference is not None and takes(factory, "reference"):
             standard["reference"], referenced = reference, True
         try:
-            metric = build(factory, values, **standard)
+            metric = call(plugin, values, **standard)
         except AssetMissing as error:
             if skipped is None:
                 raise
@@ -113,16 +123,22 @@ def load_metrics(
             )
         if [output.main for output in metric.outputs.values()].count(True) != 1:
             raise UserError(f"metric {name!r} of {plugin.package} must have exactly one main output")
-        loaded.append(Loaded(alias, plugin.name, values, metric, plugin.verified))
+        ours = plugin.package == "drawbench"  # Ours tell all in their protocols.
+        told = {} if ours else {f"option {key}": str(value) for key, value in on_record(factory, values).items()}
+        loaded.append(Loaded(alias, plugin.name, metric, {**told, **source(plugin)}, plugin.verified))
     if reference is not None and not referenced:
         raise UserError(f"--reference {reference}: none of {', '.join(named)} takes a reference")
     return loaded
 
 
 def score_each(runs: Sequence[Run], loaded: Sequence[Loaded], over: str) -> list[ScoreFile]:
-    """Scores every run by every metric."""
+    """Scores every run by every metric, and says of which planned images there is nothing to score."""
     from drawbench.metrics.stream import score_run
 
+    for run in runs:
+        planned, drawn = len(run.items()), len(run.drawn())
+        if drawn < planned:
+            click.echo(f"note: {run.path}: {planned - drawn} of {planned} planned images are not drawn", err=True)
     return [file for run in runs for file in score_run(run, loaded, over="samples" if over == "samples" else "prompts")]
 
 

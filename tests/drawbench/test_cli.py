@@ -121,7 +121,7 @@ def test_a_larger_limit_and_more_samples_add_to_a_run(drawbench, tmp_path):
     assert code == 2
     assert "has 2 samples per prompt; --samples 1 takes none away" in one_line(err)
     code, out, _ = drawbench(*command, "--category", "shops")
-    assert "10 drawn" not in out
+    assert (code, "of 10" in out) == (0, True), "5 prompts of the category, and the 2 samples that the run has"
     assert Run.open(tmp_path / "run").manifest.plan.samples == 2
 
 
@@ -183,6 +183,101 @@ def test_scores_are_printed_as_json_and_kept(drawbench, tmp_path):
     assert len(list((tmp_path / "run" / "scores").iterdir())) == 2
     code, out, _ = drawbench("score", tmp_path / "run", "--metric", "shape=image_stats", "--over", "samples", "--json")
     assert {row["interval"]["over"] for row in json.loads(out) if row["interval"]} == {"samples"}
+
+
+def test_a_metric_whose_code_or_options_change_is_scored_anew(drawbench, tmp_path):
+    drawbench("generate", "--generator", "noise", "--prompts", SIGNS, "--limit", "3", "-o", tmp_path / "run")
+    code = (
+        "from drawbench.interfaces import Output, Scored\nimport numpy as np\n"
+        "class M:\n    outputs = {'v': Output(True, 'mean', True)}\n    network = None\n"
+        "    def __init__(self, k): self.k = k\n    def protocol(self): return {}\n"
+        "    def score(self, images, features, prompts): return Scored({'v': np.full(len(images), self.k)})\n"
+        "def m(*, k: float = 1.0): return M(k)\n"
+    )
+
+    def value(*more):
+        out = drawbench("score", tmp_path / "run", "--metric", f"m={tmp_path / 'met.py'}:m", "--json", *more)[1]
+        return json.loads(out)[0]["value"]
+
+    (tmp_path / "met.py").write_text(code)
+    assert value() == 1
+    assert value("--set", "m.k=7") == 7
+    (tmp_path / "met.py").write_text(code.replace("self.k)", "self.k + 1000)"))
+    assert value() == 1001
+
+
+def test_a_system_of_which_nothing_was_drawn_is_in_the_report(drawbench, tmp_path):
+    (tmp_path / "dead.py").write_text(
+        "from drawbench.interfaces import Refused\nclass D:\n    pads = False\n    def fingerprint(self): return {}\n"
+        "    def generate(self, items): return [Refused('never') for _ in items]\ndef dead(): return D()\n"
+    )
+    given = ("--generator", "noise", "--generator", f"dead={tmp_path / 'dead.py'}:dead", "--prompts", SIGNS)
+    code, _, err = drawbench("run", *given, "--metric", "image_stats", "-o", tmp_path / "out")
+    assert code == 0, err
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "dead" in text
+    assert "never" in text
+
+
+def test_runs_of_different_seeds_are_compared(drawbench, tmp_path):
+    for seed in (0, 1):
+        given = (
+            "--generator",
+            "noise",
+            "--name",
+            f"noise {seed}",
+            "--prompts",
+            SIGNS,
+            "--limit",
+            "4",
+            "--seed",
+            str(seed),
+        )
+        drawbench("run", *given, "--metric", "image_stats", "-o", tmp_path / str(seed))
+    runs = [tmp_path / str(seed) / "noise-signs" for seed in (0, 1)]
+    for suffix in ("html", "md", "json"):
+        code, _, err = drawbench("report", *runs, "-o", tmp_path / f"report.{suffix}")
+        assert code == 0, err
+
+
+def test_intervals_of_seeds_and_of_prompts_are_not_compared(drawbench, tmp_path):
+    for name, over in (("a", "prompts"), ("b", "samples")):
+        given = ("--generator", f"{name}=noise", "--prompts", SIGNS, "--limit", "4", "--samples", "2")
+        drawbench("generate", *given, "-o", tmp_path / name)
+        drawbench("score", tmp_path / name, "--metric", "image_stats", "--over", over)
+    _, out, _ = drawbench("report", tmp_path / "a", tmp_path / "b", "-o", tmp_path / "r.md")
+    assert "interval over" in (tmp_path / "r.md").read_text()
+
+
+def test_a_folder_of_other_images_does_not_go_on_with_a_run(drawbench, tmp_path):
+    for name, colour in (("a", "red"), ("b", "blue")):
+        (tmp_path / name).mkdir()
+        for number in range(1, 21):
+            Image.new("RGB", (8, 8), colour).save(tmp_path / name / f"{number:03d}.png")
+
+    def call(name, *more):
+        given = ("--generator", "mine=folder", "--set", f"mine.path={tmp_path / name}", "--prompts", SIGNS)
+        return drawbench("generate", *given, "-o", tmp_path / "run", *more)
+
+    assert call("a", "--limit", "2")[0] == 0
+    code, _, err = call("b")
+    assert code == 2
+    assert "holds other images" in one_line(err)
+    assert call("a")[0] == 0
+
+
+def test_what_the_disk_refuses_is_one_line(drawbench, tmp_path):
+    drawbench("generate", "--generator", "noise", "--prompts", SIGNS, "--limit", "2", "-o", tmp_path / "run")
+    drawbench("score", tmp_path / "run", "--metric", "image_stats")
+    (tmp_path / "file").touch()
+    for arguments in (
+        ("report", tmp_path / "run", "-o", tmp_path / "file" / "r.html"),
+        ("generate", "--generator", "noise", "--prompts", SIGNS, "-o", tmp_path / "file" / "run"),
+        ("generate", "--generator", f"{'a' * 64}=noise", "--prompts", SIGNS, "-o", tmp_path / ("b" * 300)),
+    ):
+        code, _, err = drawbench(*arguments)
+        assert code == 2, err
+        one_line(err)
 
 
 def test_report_compares_runs_in_three_forms(drawbench, tmp_path):
@@ -261,6 +356,17 @@ def test_report_compares_runs_in_three_forms(drawbench, tmp_path):
         (["list", "things"], 2, "'things' is not one of"),
         (["list", "metrics", "clipscore"], 2, "did you mean 'clip_score'?"),
         (["frobnicate"], 2, "No such command"),
+        (
+            ["generate", "--generator", "noise", "--prompts", SIGNS, "--prompts", SIGNS, "-o", "OUT"],
+            2,
+            "two prompt sets have one name",
+        ),
+        (
+            ["generate", "--generator", "noise", "--prompts", SIGNS, "-o", "OUT", "--device", "cuda"],
+            2,
+            "runs on the CPU alone",
+        ),
+        (["generate", "--generator", " =noise", "--prompts", SIGNS, "-o", "OUT"], 2, "an alias is made of"),
     ],
 )
 def test_what_is_typed_wrong_is_one_line_and_an_exit_code_and_makes_nothing(
@@ -282,7 +388,7 @@ def test_an_interrupt_ends_with_130_and_says_that_nothing_is_lost(drawbench, tmp
     given = ("--generator", f"t={tmp_path / 'tired.py'}:tired", "--prompts", SIGNS, "-o", tmp_path / "out")
     code, _, err = drawbench("generate", *given)
     assert code == 130
-    assert "interrupted; nothing is lost" in err
+    assert "interrupted; what is on disk stays" in err
 
 
 def test_list_names_what_is_installed_and_its_options(drawbench):

@@ -27,9 +27,9 @@ def test_a_file_is_whole_or_not_there(tmp_path):
 def test_leftovers_of_the_dead_are_swept_and_those_of_the_living_are_not(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    dead = tmp_path / f".0.png.{host()}-{child.pid}.tmp"
-    parent = tmp_path / f".0.png.{host()}-{os.getppid()}.tmp"
-    elsewhere = tmp_path / f".0.png.another-machine-{child.pid}.tmp"
+    dead = tmp_path / f".0.png.{host()}-{child.pid}-0.tmp"
+    parent = tmp_path / f".0.png.{host()}-{os.getppid()}-0.tmp"
+    elsewhere = tmp_path / f".0.png.another-machine-{child.pid}-0.tmp"
     for file in (dead, parent, elsewhere, tmp_path / "0.png"):
         file.touch()
     assert is_leftover(dead.name)

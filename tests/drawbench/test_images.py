@@ -65,6 +65,9 @@ def test_opaque_alpha_is_dropped_and_real_transparency_refused(picture, tmp_path
     rgba.save(tmp_path / "hole.png")
     with pytest.raises(UserError, match="transparent in .* flatten it first"):
         read_foreign(tmp_path / "hole.png")
+    picture.save(tmp_path / "key.png", transparency=picture.getpixel((0, 0)))
+    with pytest.raises(UserError, match="transparent in"):
+        read_foreign(tmp_path / "key.png")
     palette = Image.new("P", (4, 4))
     palette.save(tmp_path / "palette.png", transparency=0)
     with pytest.raises(UserError, match="transparent in 100%"):

@@ -7,7 +7,19 @@ from typing import Literal
 import pytest
 
 from drawbench.errors import UserError
-from drawbench.plugins import BUILTIN, available, build, convert, find, options, parse_named, parse_settings, resolve
+from drawbench.plugins import (
+    BUILTIN,
+    available,
+    build,
+    call,
+    convert,
+    find,
+    options,
+    parse_named,
+    parse_settings,
+    resolve,
+    source,
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,7 @@ def test_text_is_converted_by_the_annotation(text, annotation, value):
         ("maybe", bool, "allowed are true and false"),
         ("ddmi", Literal["ddim", "plms"], "allowed are ddim, plms; did you mean 'ddim'"),
         ("x", int | None, "'x' is not a whole number"),
+        ("12", tuple[int, int], "cannot be set from the command line"),
     ],
 )
 def test_text_that_does_not_fit_is_refused_by_name(text, annotation, message):
@@ -143,6 +156,24 @@ def test_a_file_is_a_plug_in_of_its_own(tmp_path):
         find("generators", str(tmp_path / "nowhere.py:make"))
     with pytest.raises(UserError, match="could not be loaded .*AttributeError"):
         find("generators", f"{file}:other").load()
+
+
+def test_a_module_is_known_by_its_whole_name_and_its_code():
+    plugin = find("generators", "drawbench.generators.noise:noise")
+    assert plugin.name == "drawbench.generators.noise:noise"
+    assert len(source(plugin)["source sha256"]) == 64
+    assert source(find("generators", "noise")) == {}
+
+
+def test_what_anothers_factory_raises_names_its_file(tmp_path):
+    file = tmp_path / "bad.py"
+    file.write_text("def make():\n    raise RuntimeError('no GPU')\ndef hints(*, x: 'Unknown'):\n    pass\n")
+    with pytest.raises(
+        UserError, match=r"generator 'bad:make' of the file .*bad.py could not be made: RuntimeError: no GPU"
+    ):
+        call(find("generators", f"{file}:make"), {})
+    with pytest.raises(UserError, match="name 'Unknown' is not defined; a factory's annotations are read at run time"):
+        options(find("generators", f"{file}:hints").load())
 
 
 def test_two_packages_that_claim_a_name_are_both_named(monkeypatch):

@@ -70,6 +70,20 @@ def test_wrong_categories_are_refused(drawbench_csv, tmp_path):
         drawbench(write(tmp_path / "wrong.csv", "\n".join(lines)))
 
 
+def test_its_texts_under_other_categories_are_a_set_of_ones_own(drawbench_csv, tmp_path):
+    lines = [line.rpartition(",")[0] + ",Mine" for line in rows(drawbench_csv)[1:]]
+    found, warnings = read_prompt_file(write(tmp_path / "mine.csv", "\n".join(["prompt,category", *lines])))
+    assert (found.name, {p.category for p in found.prompts}) == ("mine", {"Mine"})
+    assert "line 1 has category 'Mine'" in warnings[0]
+
+
+def test_unusual_line_breaks_are_part_of_a_text(tmp_path):
+    text = "a\u2028b\u0085c\x0cd"
+    for name, content in (("a.txt", text), ("a.csv", f"prompt\n{text}\n"), ("a.jsonl", json.dumps({"prompt": text}))):
+        found, _ = read_prompt_file(write(tmp_path / name, content))
+        assert [p.text for p in found.prompts] == [text], name
+
+
 def test_another_number_of_prompts_is_not_drawbench(drawbench_csv, tmp_path):
     with pytest.raises(UserError, match="it has 199 prompts, not 200"):
         drawbench(write(tmp_path / "short.csv", "\n".join(rows(drawbench_csv)[:-1])))
@@ -140,6 +154,9 @@ def test_ids_of_the_file_are_kept(tmp_path):
         ("a.csv", 'prompt\n"One', "line 2"),
         ("a.jsonl", '{"prompt": "One"\n', "line 1 is not JSON"),
         ("a.jsonl", '["One"]\n', "line 1 is not a JSON object"),
+        ("a.jsonl", '{"prompt": 7}\n', "the text is 7, which is no string"),
+        ("a.jsonl", '{"prompt": "\\ud800"}\n', "half a character"),
+        ("a.jsonl", "[" * 100_000, "line 1 is not JSON"),
         ("a.txt", "One\n\nTwo\n", "prompt 2 is empty"),
         ("a.xlsx", "One", "not from '.xlsx'"),
     ],

@@ -1,5 +1,7 @@
 import json
+import os
 
+import numpy as np
 import pytest
 from PIL import Image
 from runs import Painter, image_bytes, prompt_set, start
@@ -110,7 +112,9 @@ def test_what_is_known_of_an_image_is_in_the_journal(tmp_path):
     run = start(tmp_path / "run", prompt_set(1))
     draw(run, Talkative())
     (file,) = (run.path / "journal").iterdir()
-    line = json.loads(file.read_text())
+    header, line = map(json.loads, file.read_text().splitlines())
+    assert (header["batch_size"], header["device"]) == (4, "cpu")
+    assert {"drawbench", "python", "numpy", "pillow", "torch"} <= header.keys()
     assert {
         key: line[key] for key in ("prompt", "sample", "status", "width", "height", "device", "prompt_used", "facts")
     } == {
@@ -125,6 +129,73 @@ def test_what_is_known_of_an_image_is_in_the_journal(tmp_path):
     }
     assert len(line["sha256"]) == 64
     assert line["bytes"] == run.image_path("000", 0).stat().st_size
+
+
+def test_a_lost_extra_is_drawn_again(tmp_path):
+    run = start(tmp_path / "run")
+    draw(run, Painter(extras=True))
+    before = image_bytes(run.path)
+    run.extra_path("sketch", "002", 0).unlink()
+    assert draw(run, Painter(extras=True)).drawn == 1
+    assert image_bytes(run.path) == before
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        lambda image: Drawn(image, facts={"x": np.float32(1)}),
+        lambda image: Drawn(image, facts={"x": float("nan")}),
+        lambda image: Drawn(image, facts={"x": "\udcff"}),
+        lambda image: Drawn(image, extras={"../../escaped": image}),
+        lambda image: Drawn(image, extras={"grey": image.convert("L")}),
+        lambda image: "not an image",
+    ],
+)
+def test_what_cannot_be_written_down_fails_alone_and_leaves_no_file(tmp_path, drawn):
+    class Odd(Painter):
+        def generate(self, items):
+            return [drawn(self.paint(i.seed)) if i.prompt.id == "001" else Drawn(self.paint(i.seed)) for i in items]
+
+    run = start(tmp_path / "run")
+    summary = draw(run, Odd())
+    assert (summary.drawn, summary.failed) == (5, 1)
+    assert not run.image_path("001", 0).exists()
+    assert not list(tmp_path.rglob("*escaped*"))
+
+
+def test_refusals_are_told_in_a_complete_run(tmp_path):
+    run = start(tmp_path / "run")
+    draw(run, Painter(refuses=["001"]))
+    assert "complete, 5 images are there, 1 were refused" in draw(run, Painter()).line(run)
+
+
+def test_when_the_first_all_fail_for_one_reason_the_rest_is_not_tried(tmp_path):
+    run = start(tmp_path / "run", prompt_set(60))
+    summary = draw(run, Painter(fails=[f"{n:03d}" for n in range(60)]))
+    assert (summary.failed, summary.stopped) == (20, True)
+    assert "stopped: the first all failed alike" in summary.line(run)
+    other = start(tmp_path / "other", prompt_set(60))
+    assert draw(other, Painter(fails=[f"{n:03d}" for n in range(1, 60)])).failed == 59
+
+
+def test_files_are_synced_before_the_journal_says_that_they_are_there(tmp_path, monkeypatch):
+    """Extras, then the image, then the line, each on disk before the next."""
+    done = []
+    replace_, sync = os.replace, os.fsync
+    monkeypatch.setattr(os, "replace", lambda a, b: done.append(("renamed", str(b))) or replace_(a, b))
+    monkeypatch.setattr(os, "fsync", lambda fd: done.append(("synced", os.readlink(f"/proc/self/fd/{fd}"))) or sync(fd))
+    run = start(tmp_path / "run", prompt_set(1))
+    done.clear()
+    draw(run, Painter(extras=True))
+    kinds = [
+        (what, next(part for part in ("journal", "extras", "images") if f"/{part}" in path), path.endswith(".jsonl"))
+        for what, path in done
+    ]
+    file_then_folder = [("synced", False), ("renamed", False), ("synced", False)]
+    assert [(w, j) for w, part, j in kinds if part == "extras"] == file_then_folder
+    assert [(w, j) for w, part, j in kinds if part == "images"] == file_then_folder
+    assert [part for _, part, _ in kinds] == ["extras"] * 3 + ["images"] * 3 + ["journal"] * 2
+    assert kinds[-1] == ("synced", "journal", True)
 
 
 def test_an_interrupt_leaves_what_was_drawn(tmp_path):

@@ -1,14 +1,18 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 from runs import Painter, manifest, prompt_set, start
 
 from drawbench.errors import UserError
-from drawbench.interfaces import Interval, MetricProtocol, Score
+from drawbench.interfaces import Interval, MetricProtocol, Prompt, Score
+from drawbench.journal import Journal, Record, now
+from drawbench.prompts import make_prompt_set
 from drawbench.protocol import make_protocol
 from drawbench.runner import generate
-from drawbench.store import Journal, Record, Run, ScoreFile, image_seed, images_digest, now, scores_path, write_scores
+from drawbench.scores import ScoreFile, images_digest, scores_path, write_scores
+from drawbench.store import Run, image_seed
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_batch_size_and_time_are_not_identity(tmp_path):
     start(tmp_path / "run")
     prompts = prompt_set()
     again = Run.start(tmp_path / "run", replace(manifest(prompts), batch_size=9, created="later"), prompts)
-    assert (again.manifest.batch_size, again.manifest.created) == (9, "2026-01-01T00:00:00+00:00")
+    assert (again.manifest.batch_size, again.manifest.created) == (4, "2026-01-01T00:00:00+00:00")
 
 
 def test_the_plan_only_grows(tmp_path):
@@ -110,19 +114,59 @@ def test_a_manifest_of_another_schema_is_refused(tmp_path):
         Run.open(tmp_path / "run")
 
 
-def test_journals_are_merged_drawn_before_refused_before_failed_and_then_the_latest(tmp_path):
+def test_journals_are_merged_the_latest_counts_but_drawn_while_its_file_is_there(tmp_path):
     run = start(tmp_path / "run")
 
     def write(prompt, status, at):
-        with Journal(run) as journal:
+        with Journal(run.path) as journal:
             journal.write(Record(prompt, 0, status, 0, f"2026-01-01T00:00:0{at}", reason=f"{status} {at}"))
 
     for prompt, status, at in [("000", "drawn", 1), ("000", "failed", 2), ("001", "failed", 1), ("001", "refused", 0)]:
         write(prompt, status, at)
     write("002", "failed", 5)
     write("002", "failed", 3)
-    merged = {key[0]: record.reason for key, record in run.records().items()}
-    assert merged == {"000": "drawn 1", "001": "refused 0", "002": "failed 5"}
+    write("003", "failed", 1)
+    write("003", "drawn", 2)
+    run.image_path("000", 0).parent.mkdir(parents=True)
+    run.image_path("000", 0).touch()
+
+    def merged():
+        return {key[0]: record.reason for key, record in run.records().items()}
+
+    assert merged() == {"000": "drawn 1", "001": "failed 1", "002": "failed 5", "003": "drawn 2"}
+    run.image_path("000", 0).unlink()
+    assert merged()["000"] == "failed 2", "it was drawn, is gone, and could not be drawn again"
+
+
+def test_a_journal_of_a_newer_version_is_not_called_damaged(tmp_path):
+    run = start(tmp_path / "run")
+    generate(run, Painter(), run.items(), batch_size=4, device="cpu")
+    (file,) = (run.path / "journal").iterdir()
+    whole = file.read_text()
+    file.write_text(whole.replace('"prompt":', '"a new field":1,"prompt":'))
+    assert len(run.records()) == 6
+    for old, new in [('"journal":1', '"journal":2'), ('"status":"drawn"', '"status":"postponed"')]:
+        file.write_text(whole.replace(old, new))
+        with pytest.raises(UserError, match="update it"):
+            run.records()
+
+
+def test_prompts_with_every_kind_of_line_break_come_back_whole(tmp_path):
+    texts = ["a\u2028b", "a\u0085b", "a\x0cb", "a\nb"]
+    prompts = make_prompt_set("breaks", [Prompt(str(n), text) for n, text in enumerate(texts)])
+    Run.start(tmp_path / "run", manifest(prompts), prompts)
+    assert [p.text for p in Run.open(tmp_path / "run").prompt_set.prompts] == texts
+
+
+def test_two_that_start_at_once_agree_on_one_system(tmp_path):
+    """Whoever comes second meets the first's manifest, and neither takes from the other's plan."""
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [pool.submit(start, tmp_path / "run", options={"size": n % 2}, samples=1 + n) for n in range(8)]
+        refused = [job for job in jobs if job.exception() is not None]
+    assert len(refused) == 4
+    assert all("system.options.size" in str(job.exception()) for job in refused)
+    won = Run.open(tmp_path / "run").manifest
+    assert won.plan.samples == (8 if won.system.options["size"] else 7)
 
 
 def test_a_torn_last_line_is_passed_over_and_damage_before_it_is_not(tmp_path):
@@ -133,7 +177,7 @@ def test_a_torn_last_line_is_passed_over_and_damage_before_it_is_not(tmp_path):
     file.write_bytes(whole[:-20])
     assert len(run.records()) == 5
     file.write_bytes(whole.replace(b'"status"', b'"stat', 1))
-    with pytest.raises(UserError, match="line 1 is damaged"):
+    with pytest.raises(UserError, match="line 2 is damaged"):
         run.records()
 
 
@@ -151,7 +195,7 @@ def test_scores_are_read_back_as_they_were_written(tmp_path):
     interval = Interval(0.1, 0.3, "t", "prompts")
     score = Score("run", "painter", "m", None, "odd", 0.2, interval, None, 3, 3, True, "mean", protocol)
     none = replace(score, value=None, interval=None, reason="applies to no image here", n=0)
-    path = scores_path(run, "m", protocol)
+    path = scores_path(run.path, "m", protocol)
     file = ScoreFile("m", "value", protocol, "ab", [score, none], ["a note"], False, now(), path)
     write_scores(file)
     assert run.score_files() == [file]

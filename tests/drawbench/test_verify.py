@@ -4,9 +4,10 @@ from dataclasses import replace
 import pytest
 from runs import Painter, start
 
+from drawbench.journal import now
 from drawbench.protocol import make_protocol
 from drawbench.runner import generate
-from drawbench.store import ScoreFile, now, scores_path, write_scores
+from drawbench.scores import ScoreFile, images_digest, scores_path, write_scores
 from drawbench.verify import verify
 
 
@@ -59,12 +60,12 @@ def test_swapped_images_are_found(run):
 def test_surplus_files_are_found_and_leftovers_are_no_damage(run):
     shutil.copy(run.image_path("001", 0), run.image_path("001", 1))
     (run.path / "images" / "stray.txt").touch()
-    (run.path / "images" / "001" / ".2.png.elsewhere-1.tmp").touch()
+    (run.path / "images" / "001" / ".2.png.elsewhere-1-0.tmp").touch()
     findings = verify(run)
     assert {(f.kind, f.where, f.damage) for f in findings} == {
         ("surplus", "images/001/1.png", True),
         ("surplus", "images/stray.txt", True),
-        ("leftover", "images/001/.2.png.elsewhere-1.tmp", False),
+        ("leftover", "images/001/.2.png.elsewhere-1-0.tmp", False),
     }
 
 
@@ -88,15 +89,29 @@ def test_failures_are_found_and_refusals_are_none(run):
 def test_an_image_whose_writer_was_killed_before_its_line_is_found(run):
     (file,) = (run.path / "journal").iterdir()
     lines = file.read_bytes().splitlines(keepends=True)
-    file.write_bytes(b"".join(lines[1:]))
+    file.write_bytes(b"".join([lines[0], *lines[2:]]))
     assert ("surplus", "images/000/0.png") in found(run)
 
 
 def test_scores_older_than_the_images_are_told_but_are_no_damage(run):
     protocol = make_protocol({"metric": "m"})
-    write_scores(ScoreFile("m", "value", protocol, "0" * 64, [], [], True, now(), scores_path(run, "m", protocol)))
+    write_scores(ScoreFile("m", "value", protocol, "0" * 64, [], [], True, now(), scores_path(run.path, "m", protocol)))
     (finding,) = verify(run)
     assert (finding.kind, finding.damage) == ("stale", False)
+
+
+def test_damaged_scores_and_journals_are_findings_too(run):
+    protocol = make_protocol({"metric": "m"})
+    path = scores_path(run.path, "m", protocol)
+    write_scores(ScoreFile("m", "value", protocol, images_digest(run.drawn()), [], [], True, now(), path, "0" * 64))
+    assert [(f.kind, f.where) for f in verify(run)] == [("altered", f"scores/{path.stem}.parquet")]
+    path.write_text("{")
+    assert [(f.kind, f.where) for f in verify(run)] == [("altered", f"scores/{path.name}")]
+    (journal,) = (run.path / "journal").iterdir()
+    journal.write_bytes(b"nonsense\n" + journal.read_bytes())
+    (finding,) = verify(run)
+    assert (finding.kind, finding.damage) == ("altered", True)
+    assert "line 1 is damaged" in finding.what
 
 
 def test_an_image_of_another_seed_is_found(run):

@@ -76,6 +76,32 @@ def test_a_folder_that_is_none_or_holds_no_images_is_refused(tmp_path):
         folder(path=tmp_path / "file")
 
 
+def test_a_prompt_whose_id_is_a_word_may_go_by_its_number_in_the_file(tmp_path, save):
+    save("001.png", 1)
+    save("dog.png", 2)
+    save("2.png", 3)
+    cat, dog = (
+        Item(Prompt(name, "text", metadata={"line": line}), 0, 0) for name, line in (("cat", "1"), ("dog", "2"))
+    )
+    assert [shade(d) for d in folder(path=tmp_path).generate([cat, dog])] == [1, 2]
+    assert folder(path=tmp_path).remarks([cat, dog]) == []
+    numbered = Item(Prompt("5", "text", metadata={"line": "1"}), 0, 0)
+    with pytest.raises(UserError, match="no image of prompt 5"):
+        folder(path=tmp_path).generate([numbered])
+
+
+def test_a_file_that_changed_since_it_came_in_is_told(tmp_path, save):
+    save("001.png", 1)
+    made = folder(path=tmp_path)
+    facts = made.generate([item("001")])[0].facts
+    assert made.changed(item("001"), facts) is None
+    save("001.png", 9)
+    assert "001.png is not what 001.png was" in made.changed(item("001"), facts)
+    (tmp_path / "001.png").unlink()
+    save("002.png")
+    assert folder(path=tmp_path).changed(item("001"), facts) is None
+
+
 def test_images_that_nothing_asks_for_are_told(tmp_path, save):
     for name in ("001.png", "001_1.png", "002.png"):
         save(name)

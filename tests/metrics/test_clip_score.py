@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -128,9 +129,39 @@ def test_an_architecture_takes_a_file_of_weights_and_refuses_one_that_does_not_f
     weights = folder / "open_clip_pytorch_model.bin"
     metric = clip_score(model="Tiny-8", weights=weights)
     assert score(metric, pictures, PROMPTS)["cosine"].shape == (6,)
-    assert metric.protocol()["network"] == "open_clip Tiny-8"
+    assert metric.protocol()["network"].startswith("open_clip Tiny-8, configuration ")
     with pytest.raises(UserError, match=r"open_clip_pytorch_model\.bin does not fit RN50"):
         clip_score(model="RN50", weights=weights)
+
+
+def test_the_architecture_is_part_of_the_protocol_and_a_folders_name_is_not(folder, tmp_path, pictures):
+    def copy(name, **vision):
+        path = tmp_path / name
+        shutil.copytree(folder, path)
+        config = json.loads((path / "open_clip_config.json").read_text())
+        config["model_cfg"]["vision_cfg"] |= vision
+        (path / "open_clip_config.json").write_text(json.dumps(config))
+        return clip_score(model=str(path))
+
+    same, other = copy("renamed"), copy("other", head_width=8)
+    first = clip_score(model=str(folder))
+    assert (same.protocol(), same.network.key) == (first.protocol(), first.network.key)
+    assert other.protocol() != first.protocol()
+    assert other.network.key != first.network.key
+    assert score(other, pictures, PROMPTS)["cosine"] != pytest.approx(
+        score(first, pictures, PROMPTS)["cosine"], abs=1e-6
+    )
+
+
+def test_a_file_for_an_architecture_with_several_kinds_of_weights_must_say_whose_it_is(tmp_path):
+    """The activation that weights were trained with stands nowhere in the file."""
+    torch.manual_seed(0)
+    torch.save(open_clip.create_model("ViT-B-32").state_dict(), tmp_path / "w.pt")
+    with pytest.raises(UserError, match="say whose these are: --set clip_score.tag=TAG"):
+        clip_score(weights=tmp_path / "w.pt")
+    quick, own = clip_score(weights=tmp_path / "w.pt", tag="openai"), clip_score(weights=tmp_path / "w.pt", tag="own")
+    assert quick.protocol()["activation"] == "QuickGELU"
+    assert own.protocol()["activation"] == "of the architecture"
 
 
 def test_a_tags_activation_is_the_one_it_was_trained_with(folder, tmp_path, cache):

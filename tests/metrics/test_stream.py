@@ -1,6 +1,7 @@
 """The stream: each image once for all metrics, features once per network, values kept in order, and nothing altered scored."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,7 @@ class SetMean:
 
 
 def loaded(metric, alias="m"):
-    return Loaded(alias, "metric", {}, metric)
+    return Loaded(alias, "metric", metric)
 
 
 @pytest.fixture
@@ -231,6 +232,84 @@ def test_a_metric_that_breaks_its_word_is_named(run, values, message):
     with pytest.raises(UserError, match=f"metric bad: .*{message}"):
         score_run(run, [loaded(Wrong(), "bad")], batch_size=1)
     assert run.score_files() == []
+
+
+class Broken(Mean):
+    def score(self, images, features, prompts):
+        raise ZeroDivisionError("oh")
+
+
+def test_a_metric_that_fails_is_named_and_the_others_are_kept(run):
+    with pytest.raises(RuntimeError, match="metric bad failed: ZeroDivisionError: oh"):
+        score_run(run, [loaded(Mean(), "good"), loaded(Broken(), "bad")])
+    (kept,) = run.score_files()
+    assert kept.metric == "good"
+
+
+def test_features_that_are_not_finite_are_refused_and_not_kept(run, cache):
+    class Sick(Net):
+        def __call__(self, images):
+            return super().__call__(images) * np.nan
+
+    with pytest.raises(UserError, match="gave features that are not finite"):
+        score_run(run, [loaded(OnFeatures(Sick()))])
+    assert not list(cache.rglob("*.npy"))
+
+
+def test_a_set_value_that_is_not_finite_is_refused_by_name(run):
+    class Lost(SetMean):
+        def compute(self, features):
+            return {"mean": float("nan")}
+
+    with pytest.raises(UserError, match="metric bad: mean is nan"):
+        score_run(run, [loaded(Lost(Net()), "bad")])
+
+
+def test_a_cache_that_cannot_be_written_or_read_costs_no_scores(run, cache, capsys):
+    (cache / "features").write_text("a file in the way")
+    (first,) = score_run(run, [loaded(OnFeatures(Net()))])
+    assert "could not be kept" in capsys.readouterr().err
+    (cache / "features").unlink()
+    score_run(run, [loaded(OnFeatures(Net(), 2.0), "b")])
+    (kept,) = cache.rglob("*.npy")
+    kept.write_bytes(kept.read_bytes()[:70])
+    network = Net()
+    (third,) = score_run(run, [loaded(OnFeatures(network, 1.0), "c")])
+    assert network.seen == 18
+    assert "computed anew" in capsys.readouterr().err
+    assert row(third, "grey").value == row(first, "grey").value
+
+
+def test_a_damaged_table_is_computed_anew_and_not_read(run):
+    (file,) = score_run(run, [loaded(Mean())])
+    file.path.with_suffix(".parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="is not the table that was written"):
+        run.score_files()[0].table()
+    again = Mean()
+    score_run(run, [loaded(again)])
+    assert again.calls > 0
+    assert run.score_files()[0].is_whole()
+
+
+def test_another_version_of_the_suite_computes_anew(run, monkeypatch):
+    score_run(run, [loaded(Mean())])
+    monkeypatch.setattr(stream, "__version__", "99.0")
+    again = Mean()
+    score_run(run, [loaded(again)])
+    assert again.calls > 0
+
+
+def test_the_options_and_code_of_a_third_partys_metric_are_in_its_protocol(run):
+    (a,) = score_run(run, [Loaded("m", "metric", Mean(), {"source sha256": "one"})])
+    (b,) = score_run(run, [Loaded("m", "metric", Mean(), {"source sha256": "two"})])
+    assert a.protocol.hash != b.protocol.hash
+
+
+def test_huge_images_come_in_smaller_batches(run):
+    first = run.drawn()[0]
+    huge = replace(first, width=8192, height=4096)
+    assert [len(part) for part in stream._parts(range(5), huge, 16)] == [2, 2, 1]
+    assert [len(part) for part in stream._parts(range(5), first, 16)] == [5]
 
 
 def test_a_run_without_images_is_not_scored(tmp_path):

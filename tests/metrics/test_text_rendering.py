@@ -1,6 +1,7 @@
 """Text that was rendered for the test is read back by the models that come in rapidocr's wheel."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +49,14 @@ def score(metric, *pairs):
         ("The dogs' bowls and the cats' toys", []),
         ("Rock 'n' roll of the '50s and '60s", []),
         ("A 6' 2\" tall man", []),
+        ('A cake of 5" by 7" that says "Yum"', ["Yum"]),
+        ("A toy from the '90s in the kids' room", []),
+        ("Fish 'n' chips under a board that says 'Open'", ["Open"]),
+        ("A bar called 'Stop 'n' Shake'", ["Stop 'n' Shake"]),
+        ("A bar called ‘Stop ’n’ Shake’", ["Stop ’n’ Shake"]),
+        ('A wooden letter that says "N"', ["N"]),
+        ("A wooden letter that says 'n'", ["n"]),
+        ("A cat's 'Purr!', a dog's 'Woof?'", ["Purr!", "Woof?"]),
         ("A sign that says ''.", []),
         ('A sign that says " ".', []),
         ("No quotes at all", []),
@@ -63,6 +72,13 @@ def test_text_that_is_there_is_read_to_the_letter(metric, size):
     assert values == {name: [1.0] for name in metric.outputs}
     assert notes["text_wanted"] == ["Warm Bread"]
     assert "".join(notes["text_read"][0].split()) == "WarmBread"
+
+
+def test_letters_that_fill_a_large_image_are_read(metric):
+    image = Image.new("RGB", (512, 512), (20, 60, 160))
+    ImageDraw.Draw(image).multiline_text((256, 256), "Zoo", "white", ImageFont.load_default(260), anchor="mm")
+    values, _ = score(metric, (torch.from_numpy(np.array(image).transpose(2, 0, 1)), "A sign that says 'Zoo'"))
+    assert values["exact"] == [1.0]
 
 
 def test_lines_are_joined_in_reading_order(metric):
@@ -129,6 +145,8 @@ def test_blanks_and_kinds_of_quotes_do_not_count_and_letters_do():
     assert compare(["Straße"], ["STRASSE"]).exact_ignore_case == 1
     assert compare(["abcd"], ["abxd"]).similarity == 0.75
     assert compare(["ab"], []) == (0, 0, 0, 0)
+    assert compare(["Go Home"], ["Go"], ["Go", "Home"]).exact == 1
+    assert compare(["Go Home"], ["Go"], ["Home"]).exact == 0  # Two looks are not joined.
 
 
 def test_the_protocol_names_reader_models_and_threshold(metric):
@@ -140,9 +158,29 @@ def test_the_protocol_names_reader_models_and_threshold(metric):
         text_rendering(min_confidence=2)
 
 
-def test_a_wheel_without_its_models_is_named_and_nothing_is_fetched(monkeypatch, tmp_path):
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
+    """A folder that passes for rapidocr's own, with links to its settings and models."""
     import rapidocr
 
+    real = Path(rapidocr.__file__).parent
+    (tmp_path / "models").mkdir()
+    for path in (real / "config.yaml", *(real / "models").glob("*.onnx")):
+        (tmp_path / path.relative_to(real)).symlink_to(path)
     monkeypatch.setattr(rapidocr, "__file__", str(tmp_path / "__init__.py"))
-    with pytest.raises(AssetMissing, match="came without its det model"):
+    return tmp_path
+
+
+def test_a_wheel_without_its_models_is_named_and_nothing_is_fetched(installed):
+    model = next((installed / "models").glob("*_det_*.onnx"))
+    model.unlink()
+    with pytest.raises(AssetMissing, match=model.name):
         text_rendering()
+    model.write_bytes(b"cut off")
+    with pytest.raises(AssetMissing, match="no sound"):
+        text_rendering()
+
+
+def test_another_model_beside_the_shipped_one_is_not_taken(metric, installed):
+    (installed / "models" / "AA_det_AA.onnx").write_bytes(b"not a model")
+    assert text_rendering().protocol() == metric.protocol()

@@ -12,22 +12,11 @@ import PIL.Image
 
 from drawbench.interfaces import Output, Prompt, PromptSet, Score
 from drawbench.intervals import estimate
+from drawbench.journal import Journal, Record, now
 from drawbench.prompts import make_prompt_set
 from drawbench.protocol import make_protocol
-from drawbench.store import (
-    Journal,
-    Manifest,
-    Plan,
-    Record,
-    Run,
-    ScoreFile,
-    System,
-    image_seed,
-    images_digest,
-    now,
-    scores_path,
-    write_scores,
-)
+from drawbench.scores import ScoreFile, images_digest, scores_path, write_scores
+from drawbench.store import Manifest, Plan, Run, System, image_seed
 
 Value = Callable[[Prompt, int], float]
 
@@ -111,7 +100,7 @@ def draw(
         lines.append(
             Record(prompt.id, sample, "drawn", seed, now(), sha256=sha256, bytes=len(data), width=16, height=16)
         )
-    with Journal(run) as journal:
+    with Journal(run.path) as journal:
         for record in lines:
             journal.write(record)
 
@@ -120,7 +109,7 @@ def redraw(run: Run, prompt_id: str) -> None:
     """Draws one image again, otherwise: scores from before are stale."""
     data = png((1, 2, 3))
     run.image_path(prompt_id, 0).write_bytes(data)
-    with Journal(run) as journal:
+    with Journal(run.path) as journal:
         seed = image_seed(run.manifest.seed, prompt_id, 0)
         journal.write(Record(prompt_id, 0, "drawn", seed, now(), sha256=hashlib.sha256(data).hexdigest()))
 
@@ -166,7 +155,7 @@ def score(
         remarks,
         verified,
         now(),
-        scores_path(run, metric, protocol),
+        scores_path(run.path, metric, protocol),
     )
     write_scores(file)
     if table and any(output.kind != "set" for output in outputs.values()):

@@ -17,7 +17,7 @@ from drawbench.reports.comparison import compare
 from drawbench.reports.markdown import render_markdown
 from drawbench.reports.page import render_html
 from drawbench.reports.write import summary_lines, write_report
-from drawbench.store import score_from_json
+from drawbench.scores import score_from_json
 
 EVIL = "<script>alert(1)</script>"
 OUTPUTS = {
