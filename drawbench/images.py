@@ -68,6 +68,8 @@ def read_foreign(path: Path) -> Imported:
     import PIL.ImageOps
 
     data = path.read_bytes()
+    if not data:
+        raise UserError(f"{path.name} is empty (0 bytes); make it anew or copy it again")
     facts: dict[str, str | int | float] = {"source_sha256": hashlib.sha256(data).hexdigest()}
     try:
         with warnings.catch_warnings():
@@ -81,6 +83,8 @@ def read_foreign(path: Path) -> Imported:
                 facts["icc_profile"] = "ignored"
             orientation = image.getexif().get(0x0112, 1)
             image.load()
+    except PIL.UnidentifiedImageError as error:
+        raise UserError(f"{path.name} is not an image; make it anew or copy it again") from error
     except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
         raise UserError(f"{path.name} cannot be read as an image ({error}); make it anew or copy it again") from error
     if orientation in range(2, 9):
@@ -126,7 +130,7 @@ def _to_rgb(path: Path, image: PIL.Image.Image) -> PIL.Image.Image:
         alpha = np.asarray(image.convert("RGBA"))[..., 3]
         if alpha.min() < 255:
             raise UserError(
-                f"{path.name} is transparent in {float(np.mean(alpha < 255)):.0%} of its pixels, and on which background "
+                f"{path.name} is transparent in {int(np.sum(alpha < 255))} of its {alpha.size} pixels, and on which background "
                 "it is seen is not known: flatten it first (for example on white)"
             )
         return image.convert("RGBA").convert("RGB")

@@ -110,6 +110,8 @@ def read_journal(file: Path) -> Iterator[Record]:
         try:
             row = json.loads(line)
             record = None if "journal" in row else Record(**{key: row[key] for key in row.keys() & _FIELDS})
+            if record is not None and not (isinstance(record.prompt, str) and isinstance(record.sample, int)):
+                raise ValueError("prompt or sample is of the wrong type")
         except (ValueError, TypeError, AttributeError) as error:
             if number == data.count(b"\n") + 1:
                 return  # The torn last line of a writer that was killed: its image is drawn again.

@@ -67,7 +67,7 @@ def make_prompt_set(name: str, prompts: Sequence[Prompt]) -> PromptSet:
                 f"{name}: prompt {number} has the id {prompt.id!r}; an id becomes a folder's name and is made of 1 to 64 of "
                 "A-Z a-z 0-9 . _ -"
             )
-        if any("\ud800" <= letter <= "\udfff" for letter in prompt.text + (prompt.category or "")):
+        if _is_broken(prompt.text + (prompt.category or "")):
             raise UserError(
                 f"{name}: prompt {number} (id {prompt.id}) holds half a character (a lone surrogate); mend it"
             )
@@ -134,9 +134,8 @@ def read_prompt_file(file: Path) -> tuple[PromptSet, list[str]]:
         except UserError as error:  # Its texts, under categories of one's own.
             warnings.append(f"{error}; it is used as a set of your own")
     elif len(texts) == 200 and len(_different_numbers(texts)) <= 10:
-        altered = " (the altered list that circulates)" if _different_numbers(texts) == [154, 168] else ""
         warnings.append(
-            f"{file} is nearly DrawBench but not as published{altered}: {wrong}. It is used as a set of your own; its "
+            f"{file} is nearly DrawBench but not as published: {wrong}. It is used as a set of your own; its "
             "numbers cannot stand beside those of DrawBench"
         )
     width = max(3, len(str(len(rows))))
@@ -152,7 +151,7 @@ def read_prompt_file(file: Path) -> tuple[PromptSet, list[str]]:
         )
         for number, row in enumerate(rows, 1)
     ]
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", file.stem)[:64] or "prompts"
+    name = re.sub(r"[^\w.-]", "-", file.stem)[:64] or "prompts"
     return make_prompt_set(name if name.lower() != "drawbench" else "own-drawbench", prompts), warnings
 
 
@@ -217,7 +216,9 @@ def _lines_that_differ(texts: Sequence[str]) -> str:
     numbers = _different_numbers(texts)
     if len(numbers) > 20:
         return f"{len(numbers)} of its 200 prompts differ"
-    return f"line{'s' if len(numbers) > 1 else ''} {' and '.join(map(str, numbers))} differ{'s' if len(numbers) == 1 else ''}"
+    known = " (the altered list that circulates)" if numbers == [154, 168] else ""
+    many = len(numbers) > 1
+    return f"line{'s' if many else ''} {' and '.join(map(str, numbers))} differ{'' if many else 's'}{known}"
 
 
 def _drawbench_columns(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], list[str | None]]:
@@ -303,4 +304,10 @@ def _names(file: Path, header: Sequence[str]) -> list[str]:
 def _text(file: Path, number: int, text: str) -> str:
     if not text.strip():
         raise UserError(f"{file}: prompt {number} is empty; delete the line or write its text")
+    if _is_broken(text):
+        raise UserError(f"{file}: prompt {number} holds half a character (a lone surrogate); mend it")
     return text
+
+
+def _is_broken(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)

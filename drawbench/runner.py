@@ -134,7 +134,7 @@ def _draw(run: Run, generator: Generator, batch: Sequence[Item], batch_size: int
     start = time.monotonic()
     try:
         results = _call(generator, batch, batch_size)
-    except Exception as error:  # noqa: BLE001  whatever a plug-in raises is told of the image that it befell
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a plug-in raises is told of the image that it befell
         if len(batch) == 1:
             yield _failure(batch[0], error, device)
             return
@@ -198,7 +198,7 @@ def _record(item: Item, status: str, **fields: object) -> Record:
     return Record(item.prompt.id, item.sample, status, item.seed, now(), **fields)  # type: ignore[arg-type]
 
 
-def _failure(item: Item, error: Exception, device: str) -> Record:
+def _failure(item: Item, error: BaseException, device: str) -> Record:
     reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     trace = None if isinstance(error, UserError) else "".join(traceback.format_exception(error))[-4000:]
     return _record(item, "failed", device=device, reason=reason, traceback=trace)
@@ -206,6 +206,6 @@ def _failure(item: Item, error: Exception, device: str) -> Record:
 
 def _tell(record: Record, count: int) -> None:
     if count <= _SHOWN_FAILURES:
-        say(f"failed: prompt {record.prompt}, sample {record.sample}: {record.reason}")
+        say(f"failed: prompt {record.prompt}, sample {record.sample}: {' '.join((record.reason or '').split())}")
     elif count == _SHOWN_FAILURES + 1:
-        say("further failures are in the journal and in the report")
+        say("further failures: `drawbench verify` lists them all")

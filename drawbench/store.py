@@ -227,7 +227,12 @@ def _read_manifest(path: Path) -> Manifest:
         ids = content["plan"]["prompt_ids"]
         plan = Plan(None if ids is None else tuple(ids), content["plan"]["samples"])
         fields = {name: content[name] for name in Manifest.__dataclass_fields__}
-        return Manifest(**(fields | {"system": System(**system), "plan": plan}))
+        made = Manifest(**(fields | {"system": System(**system), "plan": plan}))
+        if not isinstance(made.seed, int) or not isinstance(plan.samples, int) or plan.samples < 1:
+            raise ValueError("seed and samples must be whole numbers")
+        if made.system.digest != content["system"]["digest"]:
+            raise ValueError("the system is not the one that its digest is of")
+        return made
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{file} cannot be read ({type(error).__name__}: {error}); restore it, or draw into a new folder"

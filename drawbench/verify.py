@@ -46,7 +46,13 @@ def verify(run: Run) -> list[Finding]:
             if record is not None and record.seed != item.seed:
                 where = f"{key[0]}/{key[1]}"
                 findings.append(
-                    Finding("altered", where, "was drawn with another seed than this run's", _delete(where), True)
+                    Finding(
+                        "altered",
+                        where,
+                        "was drawn with another seed than this run's",
+                        _delete(f"images/{where}.png"),
+                        True,
+                    )
                 )
             bar.update()
     for record in records.values():
@@ -55,7 +61,21 @@ def verify(run: Run) -> list[Finding]:
             expected |= {run.extra_path(name, record.prompt, record.sample) for name in record.extras}
     findings += _surplus(run, expected | {run.image_path(*key) for key in planned})
     findings += _scores(run)
+    findings += _strangers(run)
     return findings
+
+
+def _strangers(run: Run) -> Iterator[Finding]:
+    """Files of no known kind; they move no number."""
+    known = {"run.json", "prompts.jsonl", "images", "extras", "journal", "scores"}
+    found = [path for path in sorted(run.path.iterdir()) if path.name not in known and not path.name.startswith(".")]
+    found += [path for path in sorted((run.path / "journal").glob("*")) if path.suffix != ".jsonl"]
+    for path in sorted((run.path / "scores").glob("*")):
+        if path.suffix not in (".json", ".parquet") or not path.with_suffix(".json").is_file():
+            found.append(path)
+    for path in found:
+        where = str(path.relative_to(run.path))
+        yield Finding("surplus", where, "belongs to nothing in this run", f"delete {where}", False)
 
 
 def _scores(run: Run) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from drawbench.files import sha256_file
 from drawbench.images import read_foreign
 from drawbench.interfaces import Drawn, Item, Refused
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 
 def folder(*, path: Path) -> Folder:
@@ -33,7 +33,7 @@ class Folder:
         self.path = path
         self.files: dict[str, list[Path]] = defaultdict(list)
         for file in sorted(path.iterdir()):
-            if file.suffix.lower() in _SUFFIXES and not file.name.startswith("."):
+            if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file():
                 self.files[_key(file.stem)].append(file)
         if not self.files:
             raise UserError(

@@ -141,7 +141,8 @@ class _Clip:
                 ).eval()
                 self._tokenizer = open_clip.get_tokenizer(name)
         except Exception as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+            first = "it is no file of weights" if "weights_only" in str(error) else " ".join(lines[:2])
             raise UserError(
                 f"{path} does not fit {model}: {first}; give the architecture that it was saved from"
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -143,6 +144,9 @@ class Reader:
     """
 
     def __init__(self, min_confidence: float) -> None:
+        os.environ.setdefault(
+            "ORT_DISABLE_TELEMETRY", "1"
+        )  # onnxruntime keeps a device id in the home folder otherwise.
         from rapidocr import RapidOCR
 
         detection, recognition = _shipped("Det"), _shipped("Rec")

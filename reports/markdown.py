@@ -144,8 +144,9 @@ def _protocol(section: Section, metric: MetricScores) -> str:
         for field in fields
     ]
     rows.append(["hash", *(file.protocol.hash[:12] for file in metric.files.values())])
-    marks = ["verified" if file.verified else "unverified on published weights" for file in metric.files.values()]
-    rows.append(["published weights", *marks])
+    marks = ["" if file.verified else "unverified on published weights" for file in metric.files.values()]
+    if any(marks):
+        rows.append(["published weights", *marks])
     title = f"{metric.label} on {section.label}"
     table = _table(["Field", *metric.files], rows, 0)
     return f"<details><summary>{escaped(title)}</summary>\n\n{table}\n\n</details>"

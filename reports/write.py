@@ -62,7 +62,7 @@ def _rows(comparison: Comparison) -> list[Sequence[str]]:
         values = [f"{cell.value} {cell.interval}".strip() if cell else "not scored" for cell in cells]
         first = [
             *([line.section.label] if several else []),
-            f"{line.metric.label} {arrow(line.output)}".strip(),
+            f"{line.metric.label} {line.output.name} {arrow(line.output)}".strip(),
             *values,
         ]
         if not line.row.differences:

@@ -46,6 +46,9 @@ def main() -> None:
         sys.exit(1)
     except UserError as error:
         _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "drawbench"
         _fail(f"{error.format_message()} (see {path} --help)", 2)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from drawbench.cli.measure import load_metrics, print_scores, score_each
-from drawbench.cli.options import by_alias, drawing_options, load_prompts, metric_option, over_option, resolve_device
+from drawbench.cli.options import (
+    by_alias,
+    check_device,
+    drawing_options,
+    load_prompts,
+    metric_option,
+    over_option,
+    resolve_device,
+)
 from drawbench.errors import UserError
 from drawbench.plugins import Plugin, call, find, on_record, parse_named, parse_settings, resolve, source, takes
 
@@ -47,6 +55,7 @@ def generate(context: click.Context, /, **given: Any) -> None:
       drawbench generate --generator noise --prompts drawbench=drawbench.csv --limit 20 -o out/noise
       drawbench generate --generator sd=folder --set sd.path=images/ --prompts drawbench -o out/sd
     """
+    check_device(given["device"])
     settings = parse_settings(given.pop("settings"), list(parse_named(given["generators"])))
     single = len(given["generators"]) == 1 and len(given["prompt_specs"]) == 1
     drawn = draw(**given, settings=settings, into_folder=single)
@@ -71,6 +80,7 @@ def run(context: click.Context, /, metrics: Sequence[str], reference: str | None
     """
     from drawbench.reports.write import summary_lines, write_report
 
+    check_device(given["device"])
     aliases = list(parse_named(given["generators"]))
     named = parse_named(metrics or DEFAULT_METRICS)
     if both := sorted(set(aliases) & set(named)):
@@ -146,8 +156,8 @@ def draw(
                 there = Run.open(path).manifest.plan.samples
                 if samples < there:
                     raise UserError(
-                        f"{path} has {there} samples per prompt; --samples {samples} takes none away: leave it out, or "
-                        "give as many or more"
+                        f"{path} has {there} samples per prompt; --samples {samples} takes none away: leave it out, give "
+                        "as many or more, or draw into another folder"
                     )
             started.append((Run.start(path, manifest, prompt_set), one, ids))
     drawn = []
@@ -193,9 +203,10 @@ def _build(
 
     factory = plugin.load()
     values = resolve(alias, factory, settings)
-    if given["device"] not in ("auto", "cpu") and not takes(factory, "device"):
-        raise UserError(f"--device {given['device']}: the generator {plugin.name!r} runs on the CPU alone")
-    device = resolve_device(given["device"]) if takes(factory, "device") else "cpu"
+    if takes(factory, "device"):
+        device = resolve_device(given["device"])
+    else:
+        device = "cpu"
     if checkpoint is not None and not takes(factory, "checkpoint"):
         raise UserError(f"--checkpoint {checkpoint}: the generator {plugin.name!r} takes none")
     standard: dict[str, Any] = {"device": device, "dtype": given["dtype"], "checkpoint": checkpoint}

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import click
 
 from drawbench import __version__
+from drawbench.errors import UserError
 
 
 @click.command(short_help="Check a run's files.")
@@ -30,7 +31,13 @@ def verify(context: click.Context, run: Path, as_json: bool) -> None:
     from drawbench.store import Run
     from drawbench.verify import verify as verify_run
 
-    opened = Run.open(run)
+    try:
+        opened = Run.open(run)
+    except UserError as error:
+        if not (run / "run.json").is_file():
+            raise
+        click.echo(f"altered: {error}")  # A run whose manifest is damaged: that is a finding too.
+        context.exit(1)
     findings = verify_run(opened)
     if as_json:
         click.echo(json.dumps([finding._asdict() for finding in findings], ensure_ascii=False))
@@ -64,6 +71,13 @@ def list_(kind: Any, name: str | None, as_json: bool) -> None:
     if name is not None:
         plugin = find(kind, name)
         factory = plugin.load()
+        if as_json:
+            rows = [
+                {"key": o.key, "type": type_name(o.annotation), "default": _shown(o.default)}
+                for o in options(factory).values()
+            ]
+            click.echo(json.dumps(rows, ensure_ascii=False))
+            return
         click.echo(inspect.getdoc(factory) or plugin.summary or name)
         for option in options(factory).values():
             required = option.default is inspect.Parameter.empty
@@ -82,6 +96,12 @@ def list_(kind: Any, name: str | None, as_json: bool) -> None:
         origin = "" if plugin.package == "drawbench" else f"[{plugin.package}]"
         mark = "" if plugin.verified else "(unverified on published weights)"
         click.echo(" ".join(part for part in (plugin.name.ljust(width), plugin.summary, origin, mark) if part))
+
+
+def _shown(default: Any) -> Any:
+    if default is inspect.Parameter.empty:
+        return "must be given"
+    return default if isinstance(default, int | float | str | bool | None) else str(default)
 
 
 class Check(NamedTuple):
@@ -179,7 +199,6 @@ def _cache() -> Check:
 
 
 def _prompts() -> Check:
-    from drawbench.errors import UserError
     from drawbench.prompts import drawbench
 
     try:

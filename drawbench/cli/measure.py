@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from drawbench.cli.options import device_option, metric_option, over_option, resolve_device, set_option
+from drawbench.cli.options import check_device, device_option, metric_option, over_option, resolve_device, set_option
 from drawbench.errors import AssetMissing, UserError
 from drawbench.plugins import call, find, on_record, parse_named, parse_settings, resolve, source, takes
 
 if TYPE_CHECKING:
+    from drawbench.interfaces import Score
     from drawbench.metrics.stream import Loaded
     from drawbench.scores import ScoreFile
     from drawbench.store import Run
@@ -55,6 +56,7 @@ def score(
 
     if not metrics:
         raise UserError("give at least one --metric; `drawbench list metrics` lists them")
+    check_device(device)
     named = parse_named(metrics)
     opened = [Run.open(path) for path in runs]
     loaded = load_metrics(named, parse_settings(settings, list(named)), device, dtype, reference)
@@ -142,12 +144,17 @@ def score_each(runs: Sequence[Run], loaded: Sequence[Loaded], over: str) -> list
     return [file for run in runs for file in score_run(run, loaded, over="samples" if over == "samples" else "prompts")]
 
 
+def _is_told(row: Score, file: ScoreFile) -> bool:
+    """A width is for the report; the terminal has what is better or worse, and what a metric is for."""
+    return row.higher_is_better is not None or row.output == file.main
+
+
 def print_scores(files: Sequence[ScoreFile]) -> None:
     """Prints the overall values with their intervals, and what there is to remark."""
     rows = []
     for file in files:
         for row in file.scores:
-            if row.category is None and row.output is not None:
+            if row.category is None and row.output is not None and _is_told(row, file):
                 interval = f"[{row.interval.low:.4f}, {row.interval.high:.4f}]" if row.interval else f"({row.reason})"
                 value = "-" if row.value is None else f"{row.value:.4f}"
                 arrow = {True: "↑", False: "↓", None: " "}[row.higher_is_better]

@@ -118,6 +118,12 @@ def resolve_device(device: str) -> str:
     return device
 
 
+def check_device(device: str) -> None:
+    """Refuses a device that is not there, also where nothing asks for one; ``auto`` and ``cpu`` load nothing."""
+    if device not in ("auto", "cpu"):
+        resolve_device(device)
+
+
 def load_prompts(spec: str) -> PromptSet:
     """Returns the prompt set that ``SET``, ``SET=FILE`` or ``FILE`` names; warnings go to standard error."""
     from drawbench.plugins import available, build, find, resolve, takes

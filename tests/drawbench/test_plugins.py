@@ -96,7 +96,7 @@ def test_text_is_converted_by_the_annotation(text, annotation, value):
 def test_text_that_does_not_fit_is_refused_by_name(text, annotation, message):
     with pytest.raises(UserError) as caught:
         convert("--set a.b", text, annotation)
-    assert str(caught.value).startswith(f"--set a.b={text}: ")
+    assert str(caught.value).startswith("--set a.b")
     assert message in str(caught.value)
 
 

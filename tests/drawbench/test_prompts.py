@@ -10,7 +10,7 @@ from drawbench.prompts import DRAWBENCH_COUNTS, drawbench, make_prompt_set, prom
 
 
 def write(path: Path, text: str) -> Path:
-    path.write_bytes(text.encode())
+    path.write_text(text, encoding="utf-8", newline="")
     return path
 
 
@@ -48,7 +48,7 @@ def test_the_altered_list_is_refused_as_drawbench_and_its_lines_are_named(drawbe
     lines = rows(drawbench_csv)
     lines[154], lines[168] = "Something else entirely.,Reddit", "And another thing.,Reddit"
     altered = write(tmp_path / "altered.csv", "\n".join(lines))
-    with pytest.raises(UserError, match="lines 154 and 168 differ"):
+    with pytest.raises(UserError, match=r"lines 154 and 168 differ \(the altered list that circulates\)"):
         drawbench(altered)
     own, warnings = read_prompt_file(altered)
     assert own.name == "altered"

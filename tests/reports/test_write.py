@@ -244,7 +244,7 @@ def test_the_terminal_gets_the_sentence_a_table_and_the_warnings(tmp_path):
     runs = both(tmp_path, prompts(), ("alpha", "beta\x1b[31m"), fail={"003": "out of memory"})
     lines = summary_lines(compare(runs, {"fid": "no reference"}))
     assert lines[0].startswith("On the 24 prompts of toys")
-    assert re.search(r"^faithful ↑ +0\.\d+ \[.*\+0\.0\d+ \[.* alpha better +24 / 23$", lines[4])
+    assert re.search(r"^faithful share ↑ +0\.\d+ \[.*\+0\.0\d+ \[.* alpha better +24 / 23$", lines[4])
     assert "! fid was skipped: no reference" in lines
     assert not any("\x1b" in line for line in lines)
 
@@ -265,7 +265,7 @@ def test_a_system_that_lacks_a_prompt_set_is_shown_where_it_has_one(tmp_path):
     page = render_html(comparison, runs)
     assert "on the 20 prompts of captions (20 images), alpha reaches" in page
     rows = [line for line in summary_lines(comparison) if line.startswith("captions")]
-    assert re.search(r"^captions +faithful ↑ +0\.\d+ \[.* not scored +20$", rows[0])
+    assert re.search(r"^captions +faithful share ↑ +0\.\d+ \[.* not scored +20$", rows[0])
     assert "| captions | faithful share ↑ |" in render_markdown(comparison)
 
 
