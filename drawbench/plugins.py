@@ -42,6 +42,9 @@ class Builtin(NamedTuple):
 BUILTIN: dict[Kind, dict[str, Builtin]] = {
     "generators": {
         "folder": Builtin("drawbench.generators.folder:folder", "imports images that were made elsewhere"),
+        "imagen": Builtin(
+            "drawbench.generators.imagen.generator:imagen", "samples an Imagen cascade from a checkpoint folder"
+        ),
         "noise": Builtin("drawbench.generators.noise:noise", "uniform noise, seeded: the lower anchor of a report"),
     },
     "metrics": {
@@ -229,9 +232,12 @@ def convert(where: str, text: str, annotation: Any) -> Any:
     """Converts an option's text by its annotation: int, float, str, bool, Path, Literal, and these or None."""
     members = typing.get_args(annotation)
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        inner = [member for member in members if member is not type(None)]
+        named = [member for member in inner if text in map(str, typing.get_args(member))]
+        if named:  # A choice that is called "none" goes before None.
+            return convert(where, text, named[0])
         if type(None) in members and text.lower() == "none":
             return None
-        inner = [member for member in members if member is not type(None)]
         for member in inner[:-1]:
             try:
                 return convert(where, text, member)
@@ -318,7 +324,7 @@ def type_name(annotation: Any) -> str:
     if typing.get_origin(annotation) is Literal:
         return "|".join(map(str, typing.get_args(annotation)))
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
-        return "|".join("none" if a is type(None) else type_name(a) for a in typing.get_args(annotation))
+        return "|".join(dict.fromkeys("none" if a is type(None) else type_name(a) for a in typing.get_args(annotation)))
     return {int: "a whole number", float: "a number", str: "text", bool: "true|false", Path: "a path"}.get(
         annotation, str(getattr(annotation, "__name__", annotation))
     )

@@ -92,7 +92,6 @@ def generate(run: Run, generator: Generator, items: Sequence[Item], *, batch_siz
         (i.prompt.id, i.sample) in before and before[i.prompt.id, i.sample].status == "refused" for i in items
     )
     stopped = False
-    remarks = generator.remarks(items) if hasattr(generator, "remarks") else []
     done: Counter[str] = Counter()
     reasons: set[str | None] = set()
     already = len(items) - len(to_draw)
@@ -114,6 +113,7 @@ def generate(run: Run, generator: Generator, items: Sequence[Item], *, batch_siz
                 if stopped:
                     break
     seconds = time.monotonic() - start
+    remarks = generator.remarks(items) if hasattr(generator, "remarks") else []
     counts = (done["drawn"], done["refused"], done["failed"])
     return Summary(len(items), already, already_refused, *counts, seconds, stopped, remarks)
 

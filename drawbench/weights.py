@@ -27,7 +27,7 @@ def given_file(path: Path, what: str) -> Path:
 def missing(what: str, *, size: str, place: Path, instead: str) -> AssetMissing:
     """Returns the error for a public file that is neither here nor to be fetched: its name, size, place, and the way round."""
     return AssetMissing(
-        f"{what} ({size}): not on this machine and not to be fetched; put the file at {place} "
+        f"{what} ({size}): not on this machine and not to be fetched; put it at {place} "
         f"(the folder is set by DRAWBENCH_CACHE), or {instead}"
     )
 

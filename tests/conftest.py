@@ -9,6 +9,7 @@ import pytest
 # Before any import of a hub's client, which reads them once: no test speaks with a hub or finds what it brought earlier.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="drawbench-no-hub-")
+os.environ["DRAWBENCH_CACHE"] = tempfile.mkdtemp(prefix="drawbench-cache-")  # For fixtures that outlive a test.
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"

@@ -73,6 +73,7 @@ def test_an_unknown_option_gets_a_did_you_mean():
         ("2.5", int | float, 2.5),
         ("b", Literal["a", "b"], "b"),
         ("8", Literal[8, 16], 8),
+        ("none", Literal["none", "static"] | None, "none"),
     ],
 )
 def test_text_is_converted_by_the_annotation(text, annotation, value):
@@ -102,7 +103,7 @@ def test_text_that_does_not_fit_is_refused_by_name(text, annotation, message):
 
 def test_an_unknown_name_gets_a_did_you_mean_and_the_list():
     with pytest.raises(
-        UserError, match=r"no generator is called 'nose'; did you mean 'noise'\? \(installed: folder, noise"
+        UserError, match=r"no generator is called 'nose'; did you mean 'noise'\? \(installed: folder, imagen, noise"
     ):
         find("generators", "nose")
 

@@ -1,0 +1,146 @@
+"""The cascade: text to 64×64, to 256×256, to 1024×1024, each stage conditioned on the text and on the stage before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from drawbench.generators.imagen.augmentation import augment
+from drawbench.generators.imagen.config import StageConfig
+from drawbench.generators.imagen.diffusion import x0_from_eps
+from drawbench.generators.imagen.guidance import guide
+from drawbench.generators.imagen.layers import Text, null_text
+from drawbench.generators.imagen.sampler import SamplerName, Step, sample
+from drawbench.generators.imagen.thresholding import ThresholdingName, threshold
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How one stage is sampled."""
+
+    steps: int
+    guidance_weight: float
+    """Eq. 2: 1 is no guidance."""
+    thresholding: ThresholdingName = "dynamic"
+    percentile: float = 0.995
+    """Of dynamic thresholding, as a fraction (figure A.10)."""
+    sampler: SamplerName = "ddim"
+    gamma: float = 0.3
+    """Of the ancestral sampler; the paper gives no value."""
+    aug_level: float = 0.0
+    """Of super-resolution: how much noise the low-resolution image gets (0 is best for FID, 0.1 to 0.3 for looks; D.2)."""
+
+
+class Output(NamedTuple):
+    """What one stage made."""
+
+    stage: str
+    images: Tensor
+    """``(B, 3, H, W)`` in [-1, 1], float32 on the CPU."""
+
+
+class NoiseOf:
+    """Fresh noise for a batch, each image's from its own CPU generator: the same for any batch, device or order."""
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, shape: tuple[int, ...], device: str) -> Tensor:
+        """Returns standard normal noise ``(B, *shape)``, float32."""
+        return torch.stack([torch.randn(shape, generator=g) for g in self._generators]).to(device)
+
+
+def run(
+    stages: Sequence[StageConfig],
+    networks: Callable[[StageConfig], nn.Module],
+    sampling: Mapping[str, Sampling],
+    text: Text | None,
+    noise: NoiseOf,
+    device: str,
+) -> Iterator[Output]:
+    """Yields the output of each stage in turn. ``networks`` is asked for a stage's network when its turn comes.
+
+    ``text`` is on the CPU; without it the networks are unconditional, and not guided.
+    """
+    before: Tensor | None = None
+    for stage in stages:
+        network, options = networks(stage), sampling[stage.name]
+        with torch.no_grad():
+            low_res = None
+            if before is not None:
+                level = torch.full((len(before),), options.aug_level)
+                low_res = augment(before, noise(tuple(before.shape[1:]), "cpu"), level).to(device)
+            before = _sample(stage, network, options, text, low_res, noise, device).clamp(-1, 1).cpu()
+        yield Output(stage.name, before)
+
+
+def _sample(
+    stage: StageConfig,
+    network: nn.Module,
+    options: Sampling,
+    text: Text | None,
+    low_res: Tensor | None,
+    noise: NoiseOf,
+    device: str,
+) -> Tensor:
+    size = stage.network.image_size
+    shape = (3, size, size)
+    predict = guided(network, options.guidance_weight, text, low_res, options.aug_level, device)
+
+    def denoise(z: Tensor, step: Step) -> Tensor:
+        x0 = x0_from_eps(z, predict(z, step.t), torch.tensor(step.log_snr_t, dtype=torch.float64))
+        return threshold(x0, options.thresholding, options.percentile)
+
+    return sample(
+        options.sampler,
+        denoise,
+        noise(shape, device),
+        stage.schedule,
+        options.steps,
+        lambda: noise(shape, device),
+        options.gamma,
+    )
+
+
+def guided(
+    network: nn.Module, weight: float, text: Text | None, low_res: Tensor | None, aug_level: float, device: str
+) -> Callable[[Tensor, float], Tensor]:
+    """Returns ε̂(z, t) in float32, with both branches of the guidance in one pass; at weight 1 the conditional one alone."""
+    dtype = next(network.parameters()).dtype
+    both = text is not None and weight != 1
+    given = text if text is None else Text(text.embeddings.to(device, dtype), text.mask.to(device))
+    if both and given is not None:
+        given = with_null(given)
+    copies = 2 if both else 1
+    upscales = low_res is not None
+    wide = low_res.to(dtype).repeat(copies, 1, 1, 1) if low_res is not None else None
+
+    def predict(z: Tensor, t: float) -> Tensor:
+        doubled = z.to(dtype).repeat(copies, 1, 1, 1)
+        times = torch.full((len(doubled),), t, device=device)
+        if upscales:
+            levels = torch.full((len(doubled),), aug_level, device=device)
+            eps = network(doubled, times, given, wide, levels)
+        else:
+            eps = network(doubled, times, given)
+        if not both:
+            return eps.float()
+        conditional, unconditional = eps.float().chunk(2)
+        return guide(conditional, unconditional, weight)
+
+    return predict
+
+
+def with_null(text: Text) -> Text:
+    """Returns texts followed by as many null texts, padded to their length."""
+    batch, length, dim = text.embeddings.shape
+    null = null_text(batch, dim, text.embeddings.device, text.embeddings.dtype)
+    embeddings = functional.pad(null.embeddings, (0, 0, 0, length - 1))
+    return Text(
+        torch.cat([text.embeddings, embeddings]), torch.cat([text.mask, functional.pad(null.mask, (0, length - 1))])
+    )
