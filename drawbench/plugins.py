@@ -43,7 +43,9 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
     "generators": {
         "folder": Builtin("drawbench.generators.folder:folder", "imports images that were made elsewhere"),
         "imagen": Builtin(
-            "drawbench.generators.imagen.generator:imagen", "samples an Imagen cascade from a checkpoint folder"
+            "drawbench.generators.imagen.generator:imagen",
+            "samples an Imagen cascade from a checkpoint folder",
+            verified=False,
         ),
         "noise": Builtin("drawbench.generators.noise:noise", "uniform noise, seeded: the lower anchor of a report"),
     },

@@ -1,6 +1,8 @@
 """The cascade from a checkpoint folder, on tiny random networks: what moves an image, and what must not."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -238,3 +240,36 @@ def test_another_text_encoder_than_the_one_it_was_trained_with_is_refused(tmp_pa
     folder = save(tmp_path / "c", encoder=(encoder, "0" * 64))
     with pytest.raises(UserError, match="is not the text encoder that"):
         draw(folder)
+
+
+def test_from_the_command_line_stopped_and_taken_up_again_it_draws_the_same_bytes(folder, tmp_path):
+    (tmp_path / "p.txt").write_text("".join(f"a cat number {n}\n" for n in range(7)))
+    steps = [part for name in QUICK for part in ("--set", f"imagen.{name}.steps=2")]
+    given = (
+        "--generator",
+        "imagen",
+        "--checkpoint",
+        folder,
+        "--prompts",
+        tmp_path / "p.txt",
+        "--batch-size",
+        "3",
+        *steps,
+    )
+
+    def generate(output, *more):
+        command = [sys.executable, "-m", "drawbench", "generate", *given, "-o", tmp_path / output, *more]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        return done, {p.relative_to(tmp_path / output): p.read_bytes() for p in (tmp_path / output).rglob("*.png")}
+
+    done, whole = generate("whole", "--samples", "2", "--set", "imagen.keep_stages=true")
+    assert done.returncode == 0, done.stderr
+    assert len(whole) == 7 * 2 * 3
+    _, part = generate("parts", "--limit", "2", "--set", "imagen.keep_stages=true")
+    assert part.items() < whole.items()
+    _, resumed = generate("parts", "--samples", "2", "--set", "imagen.keep_stages=true")
+    assert resumed == whole
+    done, _ = generate("parts", "--set", "imagen.base.guidance_weight=2")
+    assert done.returncode == 2
+    assert "holds another run: " in done.stderr
+    assert "system.options.base.guidance_weight is None there, 2.0 here" in done.stderr
