@@ -94,6 +94,7 @@ def t5(device: str) -> dict[str, Any]:
     with torch.device("meta"):
         model = T5EncoderModel(config)
     model = model.to(torch.bfloat16).to_empty(device=device).eval().requires_grad_(False)
+    model.tie_weights()  # Without storage the two names of the embedding had lost each other.
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     tokens = torch.randint(3, 32000, (1, TOKENS), device=device)

@@ -20,7 +20,8 @@ from drawbench.cli.options import (
     resolve_device,
 )
 from drawbench.errors import UserError
-from drawbench.plugins import Plugin, call, find, on_record, parse_named, parse_settings, resolve, source, takes
+from drawbench.plugins import Plugin, call, find, parse_named, source
+from drawbench.settings import on_record, parse_settings, resolve, takes
 
 if TYPE_CHECKING:
     from drawbench.interfaces import Generator

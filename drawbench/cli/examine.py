@@ -66,7 +66,8 @@ def list_(kind: Any, name: str | None, as_json: bool) -> None:
       drawbench list metrics
       drawbench list generators noise
     """
-    from drawbench.plugins import available, find, options, type_name
+    from drawbench.plugins import available, find
+    from drawbench.settings import options, type_name
 
     if name is not None:
         plugin = find(kind, name)

@@ -11,7 +11,8 @@ import click
 
 from drawbench.cli.options import check_device, device_option, metric_option, over_option, resolve_device, set_option
 from drawbench.errors import AssetMissing, UserError
-from drawbench.plugins import call, find, on_record, parse_named, parse_settings, resolve, source, takes
+from drawbench.plugins import call, find, parse_named, source
+from drawbench.settings import on_record, parse_settings, resolve, takes
 
 if TYPE_CHECKING:
     from drawbench.interfaces import Score

@@ -126,8 +126,9 @@ def check_device(device: str) -> None:
 
 def load_prompts(spec: str) -> PromptSet:
     """Returns the prompt set that ``SET``, ``SET=FILE`` or ``FILE`` names; warnings go to standard error."""
-    from drawbench.plugins import available, build, find, resolve, takes
+    from drawbench.plugins import available, find
     from drawbench.prompts import read_prompt_file
+    from drawbench.settings import build, resolve, takes
 
     name, equals, file = spec.partition("=")
     installed = [plugin.name for plugin in available("prompts")]

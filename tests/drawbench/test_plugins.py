@@ -7,19 +7,8 @@ from typing import Literal
 import pytest
 
 from drawbench.errors import UserError
-from drawbench.plugins import (
-    BUILTIN,
-    available,
-    build,
-    call,
-    convert,
-    find,
-    options,
-    parse_named,
-    parse_settings,
-    resolve,
-    source,
-)
+from drawbench.plugins import BUILTIN, available, call, find, parse_named, source
+from drawbench.settings import build, convert, options, parse_settings, resolve
 
 
 @dataclass(frozen=True)
