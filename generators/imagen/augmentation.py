@@ -21,7 +21,7 @@ def aug_log_snr(aug_level: Tensor) -> Tensor:
 
 
 def augment(low_res: Tensor, noise: Tensor, aug_level: Tensor) -> Tensor:
-    """Returns the low-resolution image with noise of its level, ``(B,)`` in [0, 1]; level 0 leaves it as it is.
+    """Returns the low-resolution image with noise of its level, ``(B,)`` in [0, 1]; level 0 leaves it as it is (to 5e-5).
 
     It is noised once and stays so through all steps of sampling; the network is told the level, also when it is 0.
     """

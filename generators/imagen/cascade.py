@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from drawbench.errors import UserError
 from drawbench.generators.imagen.augmentation import augment
 from drawbench.generators.imagen.config import StageConfig
 from drawbench.generators.imagen.diffusion import x0_from_eps
@@ -69,13 +70,19 @@ def run(
     """
     before: Tensor | None = None
     for stage in stages:
-        network, options = networks(stage), sampling[stage.name]
+        options = sampling[stage.name]
         with torch.no_grad():
             low_res = None
             if before is not None:
                 level = torch.full((len(before),), options.aug_level)
                 low_res = augment(before, noise(tuple(before.shape[1:]), "cpu"), level).to(device)
-            before = _sample(stage, network, options, text, low_res, noise, device).clamp(-1, 1).cpu()
+            # The network goes in by no name of ours: when the next is asked for, nothing here holds this one.
+            before = _sample(stage, networks(stage), options, text, low_res, noise, device).cpu()
+            if not torch.isfinite(before).all():
+                raise UserError(
+                    f"the stage {stage.name!r} gave values that are not finite: give --dtype bf16 or fp32, or another checkpoint"
+                )
+            before = before.clamp(-1, 1)
         yield Output(stage.name, before)
 
 

@@ -51,8 +51,10 @@ class Blocks(nn.Module):
 class EfficientUNet(nn.Module):
     """Predicts ε of a large image from z, time, the text, and the augmented low-resolution image with its aug level.
 
-    The low-resolution image ``(B, 3, h, w)`` is enlarged bilinearly to z's size and joined to its channels (both: not in
-    the paper).
+    Not in the paper, or not legible in its figures: the low-resolution image ``(B, 3, h, w)`` is noised at its own size,
+    then enlarged bilinearly and joined to z's channels; skips are joined, not added; resolution grows by nearest neighbours
+    and a convolution; and the first convolution's output skips to the last, since the noise to be predicted has the full
+    resolution, which nothing else carries there.
     """
 
     def __init__(self, config: EfficientUNetConfig) -> None:
@@ -74,12 +76,12 @@ class EfficientUNet(nn.Module):
         self.enlarge = nn.ModuleList(
             nn.Conv2d(own, before, 3, padding=1) for before, own in zip(shallower, widths, strict=True)
         )
-        self.last = nn.Sequential(norm(widths[0]), nn.SiLU(), zeroed(nn.Conv2d(widths[0], 3, 3, padding=1)))
+        self.last = nn.Sequential(norm(2 * widths[0]), nn.SiLU(), zeroed(nn.Conv2d(2 * widths[0], 3, 3, padding=1)))
 
     def forward(self, z: Tensor, t: Tensor, text: Text | None, low_res: Tensor, aug_level: Tensor) -> Tensor:
         embedding = self.conditioning(t, text, aug_level)
         enlarged = functional.interpolate(low_res, z.shape[-2:], mode="bilinear", align_corners=False)
-        x = self.first(torch.cat([z, enlarged.to(z.dtype)], 1))
+        x = first = self.first(torch.cat([z, enlarged.to(z.dtype)], 1))
         skips = []
         for halve, down in zip(self.halve, self.down, strict=True):
             x = down(halve(x), embedding, text)
@@ -90,4 +92,4 @@ class EfficientUNet(nn.Module):
                 x = torch.cat([x, skips.pop() / math.sqrt(2)], 1)
             x = self.up[number](x, embedding, text)
             x = self.enlarge[number](functional.interpolate(x, scale_factor=2, mode="nearest"))
-        return self.last(x)
+        return self.last(torch.cat([x, first / math.sqrt(2)], 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,15 +13,16 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional
 
 from drawbench.errors import UserError
 from drawbench.generators.imagen.cascade import NoiseOf, Sampling, run
-from drawbench.generators.imagen.checkpoint import Checkpoint, load_network, open_checkpoint
+from drawbench.generators.imagen.checkpoint import Checkpoint, check_weights, load_network, open_checkpoint
 from drawbench.generators.imagen.config import StageConfig
 from drawbench.generators.imagen.layers import Text
 from drawbench.generators.imagen.sampler import SamplerName
 from drawbench.generators.imagen.text_cache import TextEmbeddings, embeddings_folder
-from drawbench.generators.imagen.text_encoder import TextEncoder
+from drawbench.generators.imagen.text_encoder import TextEncoder, TextEncoderConfig
 from drawbench.generators.imagen.thresholding import ThresholdingName
 from drawbench.interfaces import Drawn, Item, Refused
 
@@ -88,6 +90,8 @@ def imagen(
     stages = opened.stages[:count]
     if stop_after and len(stages) < count:
         raise UserError(f"imagen.stop_after={stop_after}: {checkpoint} has only {len(stages)} stages")
+    for stage in stages:
+        check_weights(opened, stage)
     ways = PRESETS[preset] if len(PRESETS[preset]) >= len(stages) else PRESETS["quality"]
     sampling = {s.name: _checked(s.name, _merged(way, o)) for s, way, o in zip(stages, ways, given, strict=False)}
     return Imagen(opened, stages, sampling, device, dtype, keep_stages, low_memory)
@@ -116,7 +120,7 @@ class Imagen:
 
     def fingerprint(self) -> Mapping[str, str]:
         sampling = json.dumps({name: asdict(way) for name, way in self.sampling.items()}, sort_keys=True)
-        return {**self.checkpoint.fingerprint(), "sampling": sampling, "torch": torch.__version__}
+        return {**self.checkpoint.fingerprint(self.stages), "sampling": sampling, "torch": torch.__version__}
 
     def generate(self, items: Sequence[Item]) -> Sequence[Drawn | Refused]:
         noise = NoiseOf([item.seed for item in items])
@@ -130,10 +134,10 @@ class Imagen:
         ]
 
     def remarks(self, items: Sequence[Item]) -> list[str]:
-        """Says of which texts the encoder does not see the end."""
-        if self.checkpoint.text_encoder is None:
+        """Says of which texts the encoder does not see the end, as far as they are on disk."""
+        cache = self._embeddings or self._on_disk()
+        if cache is None:
             return []
-        cache = self._cache()
         texts = list(dict.fromkeys(item.prompt.text for item in items))
         unknown = set(cache.missing(texts))  # What was never encoded was never drawn.
         cut = set(cache.cut([text for text in texts if text not in unknown]))
@@ -144,26 +148,32 @@ class Imagen:
         return [f"{len(cut)} of {len(texts)} texts are longer than the text encoder takes and were cut: {named}"]
 
     def _text(self, texts: Sequence[str]) -> Text | None:
-        return None if self.checkpoint.text_encoder is None else self._cache().get(texts)
+        """Returns the texts' embeddings, all padded to one length: a neighbour's length must not move an image."""
+        config = self.checkpoint.text_encoder
+        if config is None:
+            return None
+        cache = self._embeddings or self._on_disk()
+        if cache is None or (cache.encoder is None and cache.missing(texts)):
+            cache = TextEmbeddings(self._encoder(config))
+        self._embeddings = cache
+        text = cache.get(texts)
+        if self.low_memory and cache.encoder is not None:
+            cache.encoder.unload()
+        short = config.max_tokens - text.mask.shape[1]
+        return Text(functional.pad(text.embeddings, (0, 0, 0, short)), functional.pad(text.mask, (0, short)))
 
-    def _cache(self) -> TextEmbeddings:
-        """Returns the embeddings of the checkpoint's encoder; the encoder itself is found if there are none on disk."""
-        if self._embeddings is None:
-            config, digest = self.checkpoint.text_encoder, str(self.checkpoint.text_encoder_digest)
-            folder = embeddings_folder(digest)
-            try:
-                encoder = TextEncoder(config, device=self.device) if config is not None else None
-            except UserError:
-                if not folder.is_dir():
-                    raise
-                encoder = None  # What is on disk may be all that is needed.
-            if encoder is not None and encoder.digest != digest:
-                name = config.name if config is not None else ""
-                raise UserError(
-                    f"{name} is not the text encoder that {self.checkpoint.folder} was trained with (another digest)"
-                )
-            self._embeddings = TextEmbeddings(encoder if encoder is not None else folder)
-        return self._embeddings
+    def _on_disk(self) -> TextEmbeddings | None:
+        """Returns the embeddings that are in the cache already: with them no encoder is looked for, nor fetched."""
+        if self.checkpoint.text_encoder_digest is None:
+            return None
+        folder = embeddings_folder(self.checkpoint.text_encoder_digest)
+        return TextEmbeddings(folder) if (folder / "encoder.json").is_file() else None
+
+    def _encoder(self, config: TextEncoderConfig) -> TextEncoder:
+        encoder = TextEncoder(config, device=self.device)
+        if encoder.digest != self.checkpoint.text_encoder_digest:
+            raise UserError(f"{config.name} is not the text encoder of {self.checkpoint.folder} (another digest)")
+        return encoder
 
     def _network(self, stage: StageConfig) -> nn.Module:
         if stage.name not in self._networks:
@@ -183,7 +193,7 @@ def _checked(stage: str, way: Sampling) -> Sampling:
         ("percentile", way.percentile, 0 < way.percentile <= 1, "a fraction over 0 and up to 1, such as 0.995"),
         ("gamma", way.gamma, 0 <= way.gamma <= 1, "from 0 to 1"),
         ("aug_level", way.aug_level, 0 <= way.aug_level <= 1, "from 0 to 1"),
-        ("guidance_weight", way.guidance_weight, way.guidance_weight >= 0, "0 or more (1: no guidance)"),
+        ("guidance_weight", way.guidance_weight, 0 <= way.guidance_weight < math.inf, "0 or more (1: no guidance)"),
     ):
         if not good:
             raise UserError(f"imagen: {what} of the stage {stage!r} is {given}; allowed is {allowed}")

@@ -47,7 +47,10 @@ def norm(channels: int) -> nn.GroupNorm:
 
 
 class SinusoidalEmbedding(nn.Module):
-    """Maps numbers in [0, 1] (a time, an aug level), ``(B,)``, to ``(B, dim)`` by sines of 1000·t and two linear layers."""
+    """Maps numbers in [0, 1] (a time, an aug level), ``(B,)``, to ``(B, dim)`` by sines of 1000·t and two linear layers.
+
+    As Dhariwal & Nichol 2021 embed their 1000 steps; what the paper embeds of its continuous time is not in it.
+    """
 
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
@@ -75,7 +78,10 @@ class MeanPool(nn.Module):
 
 
 class AttentionPool(nn.Module):
-    """Maps text to ``(B, dim)`` by attention of one learned query over its tokens (``feature_pooling_type``, F.1)."""
+    """Maps text to ``(B, dim)`` by attention over its tokens (``feature_pooling_type``, F.1).
+
+    One learned query and 8 heads: not in the paper.
+    """
 
     def __init__(self, text_dim: int, dim: int, heads: int = 8) -> None:
         super().__init__()
@@ -100,7 +106,10 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Self-attention over pixels with the text's keys and values beside their own (appendix D.3.1)."""
+    """Self-attention over pixels with the text's keys and values beside their own (appendix D.3.1).
+
+    As wide as the channels; figure A.28 speaks of a hidden size of twice the channels, which is not built here.
+    """
 
     def __init__(self, channels: int, heads: int, text_dim: int | None) -> None:
         super().__init__()
@@ -145,6 +154,8 @@ class CrossAttention(nn.Module):
 
 class ResBlock(nn.Module):
     """Norm, swish, 3×3 convolution, twice; the embedding scales and shifts the second norm (``use_scale_shift_norm``).
+
+    In the efficient network too every block takes the embedding so, where its figures combine it once per resolution.
 
     ``resample`` changes the resolution between first norm and first convolution, and on the shortcut, as in BigGAN.
     """

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from drawbench.errors import UserError
-from drawbench.generators.imagen.cascade import NoiseOf, guided, with_null
+from drawbench.generators.imagen import cascade
+from drawbench.generators.imagen.cascade import NoiseOf, Sampling, guided, with_null
 from drawbench.generators.imagen.checkpoint import build_network, load_network, open_checkpoint, save_config, save_stage
 from drawbench.generators.imagen.config import Block, EfficientUNetConfig, StageConfig, UNetConfig
 from drawbench.generators.imagen.generator import PRESETS, StageOptions, imagen
@@ -42,6 +45,8 @@ ITEMS = [
 
 def save(folder, stages=STAGES, encoder=None):
     generator = torch.Generator().manual_seed(0)
+    if encoder is None:
+        stages = [replace(stage, network=replace(stage.network, text_conditioning="none")) for stage in stages]
     checkpoint = save_config(folder, stages, *(encoder or (None, None)))
     for stage in stages:
         network = build_network(stage)
@@ -85,7 +90,12 @@ def test_a_checkpoint_is_read_as_it_was_saved(folder, encoder):
     saved = load_file(folder / "base.safetensors")
     assert all(torch.equal(saved[name], tensor) for name, tensor in network.state_dict().items())
     assert not network.training
-    assert open_checkpoint(save(folder.parent / "again")).fingerprint().keys() == opened.fingerprint().keys()
+    assert (
+        open_checkpoint(save(folder.parent / "again", encoder=(encoder, opened.text_encoder_digest)))
+        .fingerprint(STAGES)
+        .keys()
+        == opened.fingerprint(STAGES).keys()
+    )
 
 
 def test_the_same_seeds_give_the_same_images_and_other_seeds_others(folder):
@@ -211,6 +221,7 @@ def test_what_is_no_checkpoint_is_said(tmp_path):
     (folder / "sr256.safetensors").rename(folder / "other.safetensors")
     with pytest.raises(UserError, match="lacks sr256.safetensors"):
         imagen(checkpoint=str(folder))
+    assert draw(folder, stop_after="base")[0].shape == (8, 8, 3), "stages are trained one at a time"
     (folder / "other.safetensors").rename(folder / "sr256.safetensors")
     (folder / "base.safetensors").write_bytes((folder / "base.safetensors").read_bytes()[:100])
     with pytest.raises(UserError, match="is not a safetensors file, or is cut short"):
@@ -238,12 +249,13 @@ def test_sampling_out_of_range_is_refused(folder, options, message):
 
 def test_another_text_encoder_than_the_one_it_was_trained_with_is_refused(tmp_path, encoder):
     folder = save(tmp_path / "c", encoder=(encoder, "0" * 64))
-    with pytest.raises(UserError, match="is not the text encoder that"):
+    with pytest.raises(UserError, match="is not the text encoder of"):
         draw(folder)
 
 
-def test_from_the_command_line_stopped_and_taken_up_again_it_draws_the_same_bytes(folder, tmp_path):
-    (tmp_path / "p.txt").write_text("".join(f"a cat number {n}\n" for n in range(7)))
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_from_the_command_line_stopped_and_taken_up_again_it_draws_the_same_bytes(folder, tmp_path, dtype):
+    (tmp_path / "p.txt").write_text("".join(f"{'a ' * n}cat\n" for n in range(7)))  # of seven lengths
     steps = [part for name in QUICK for part in ("--set", f"imagen.{name}.steps=2")]
     given = (
         "--generator",
@@ -254,6 +266,8 @@ def test_from_the_command_line_stopped_and_taken_up_again_it_draws_the_same_byte
         tmp_path / "p.txt",
         "--batch-size",
         "3",
+        "--dtype",
+        dtype,
         *steps,
     )
 
@@ -273,3 +287,127 @@ def test_from_the_command_line_stopped_and_taken_up_again_it_draws_the_same_byte
     assert done.returncode == 2
     assert "holds another run: " in done.stderr
     assert "system.options.base.guidance_weight is None there, 2.0 here" in done.stderr
+
+
+def test_each_stage_is_sampled_with_its_own_schedule_and_choices(folder, monkeypatch):
+    """What reaches the sampler, the threshold and the network, as it was set."""
+    samplers, thresholds, told = [], [], []
+    sample_, threshold_, guided_ = cascade.sample, cascade.threshold, cascade.guided
+    monkeypatch.setattr(cascade, "sample", lambda *a: samplers.append((a[0], a[3], a[4], a[6])) or sample_(*a))
+    monkeypatch.setattr(cascade, "threshold", lambda *a: thresholds.append(a[1:]) or threshold_(*a))
+    monkeypatch.setattr(cascade, "guided", lambda *a: told.append((a[1], a[4])) or guided_(*a))
+    options = {
+        "base": StageOptions(steps=2, sampler="ancestral", gamma=0.7, guidance_weight=1.5, percentile=0.9),
+        "sr256": StageOptions(steps=3, thresholding="static", guidance_weight=2.0, aug_level=0.2),
+        "sr1024": StageOptions(steps=1, sampler="dpm++2m", guidance_weight=3.0, aug_level=0.4),
+    }
+    draw(folder, **options)
+    assert samplers == [("ancestral", "cosine", 2, 0.7), ("ddim", "cosine", 3, 0.3), ("dpm++2m", "linear", 1, 0.3)]
+    assert thresholds == [("dynamic", 0.9)] * 2 + [("static", 0.995)] * 3 + [("dynamic", 0.995)]
+    assert told == [(1.5, 0.0), (2.0, 0.2), (3.0, 0.4)]
+
+
+def test_the_aug_level_reaches_the_network_and_the_low_resolution_image(folder):
+    seen = []
+    network = build_network(STAGES[1])
+    network.register_forward_pre_hook(lambda module, given: seen.append(given))
+    text = Text(torch.zeros(2, 3, DIM), torch.ones(2, 3, dtype=torch.bool))
+    low_res = torch.randn(2, 3, 8, 8)
+    guided(network, 2.0, text, low_res, 0.25, "cpu")(torch.randn(2, 3, 16, 16), 0.75)
+    z, t, _, given, level = seen[0]
+    assert (z.shape[0], t.tolist(), level.tolist()) == (4, [0.75] * 4, [0.25] * 4)
+    assert torch.equal(given, low_res.repeat(2, 1, 1, 1))
+    calm, rough = (
+        draw(folder, base=StageOptions(steps=3), sr256=StageOptions(steps=3, aug_level=a), stop_after="sr256")
+        for a in (0.0, 1.0)
+    )
+    assert not same(calm, rough)
+
+
+def test_ancestral_noise_is_fresh_at_every_step(folder):
+    drawn = []
+
+    class Watched(NoiseOf):
+        def __call__(self, shape, device):
+            drawn.append(super().__call__(shape, device))
+            return drawn[-1]
+
+    stage = open_checkpoint(folder).stages[0]
+    network = load_network(open_checkpoint(folder), stage, "cpu", torch.float32)
+    text = Text(torch.zeros(1, 1, DIM), torch.ones(1, 1, dtype=torch.bool))
+    list(
+        cascade.run(
+            [stage], lambda s: network, {"base": Sampling(4, 1.0, sampler="ancestral")}, text, Watched([1]), "cpu"
+        )
+    )
+    assert len(drawn) == 4
+    assert len({tuple(noise.flatten().tolist()) for noise in drawn}) == 4
+
+
+def test_low_memory_holds_one_network_at_a_time(folder, monkeypatch):
+    alive, loads = [], []
+
+    def watched(*arguments):
+        loads.append([ref() is not None for ref in alive])
+        network = load_network(*arguments)
+        alive.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr("drawbench.generators.imagen.generator.load_network", watched)
+    draw(folder, low_memory=True)
+    assert loads == [[], [False], [False, False]]
+
+
+def test_values_that_are_not_finite_are_no_image(tmp_path):
+    folder = save(tmp_path / "c")
+    weights = load_file(folder / "base.safetensors")
+    weights["first.bias"][0] = float("nan")
+    save_file(weights, folder / "base.safetensors")
+    with pytest.raises(UserError, match="the stage 'base' gave values that are not finite"):
+        draw(folder)
+    with pytest.raises(UserError, match="guidance_weight of the stage 'base' is inf"):
+        imagen(checkpoint=str(folder), base=StageOptions(guidance_weight=float("inf")))
+
+
+def test_with_the_embeddings_on_disk_no_encoder_is_looked_for(folder, monkeypatch):
+    first = draw(folder)
+    monkeypatch.setattr(
+        "drawbench.generators.imagen.generator.TextEncoder", lambda *a, **k: pytest.fail("it was looked for")
+    )
+    assert same(draw(folder), first)
+
+
+def test_a_neighbours_length_does_not_move_an_image(folder):
+    longer = [ITEMS[0], Item(Prompt("long", "a longer text"), 0, 7), ITEMS[2]]
+    assert np.array_equal(draw(folder, dtype="bf16")[0], draw(folder, longer, dtype="bf16")[0])
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "message"),
+    [
+        (0, {"channels": "16"}, "channels is '16'"),
+        (0, {"channels": 0}, "channels is 0"),
+        (0, {"head_channels": 7}, "heads that do not divide"),
+        (0, {"attention_resolutions": [4000]}, "attention at a size"),
+        (0, {"image_size": 9}, "cannot be halved"),
+        (0, {"text_conditioning": "none"}, "the text encoder says otherwise"),
+        (1, {"low_res_size": 99}, "enlarges 99"),
+        (1, {"blocks": []}, "needs blocks"),
+        (1, {"heads": 3}, "needs blocks whose channels are a multiple"),
+        (1, {"name": "base"}, "a name of its own"),
+        (1, {"name": "../x"}, "needs a name of"),
+        (1, {"schedule": "quadratic"}, "allowed are cosine and linear"),
+        (1, {"network": "unet"}, "missing or unknown fields"),
+    ],
+)
+def test_a_config_that_makes_no_cascade_is_refused_in_one_line(folder, tmp_path, stage, change, message):
+    config = json.loads((folder / "config.json").read_text())
+    config["stages"][stage] |= change
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError) as caught:
+        open_checkpoint(tmp_path)
+    assert message in str(caught.value)
+    config["stages"] = []
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="at least one stage"):
+        open_checkpoint(tmp_path)
