@@ -200,8 +200,12 @@ def _lasting_name(encoder: TextEncoder) -> str:
 def _made_by(folder: Path) -> dict[str, Any]:
     try:
         made_by: dict[str, Any] = json.loads((folder / "encoder.json").read_text())
+        if not {"digest", "name", "dtype", "max_tokens"} <= made_by.keys():
+            raise ValueError("it lacks a field")
     except FileNotFoundError as error:
         raise UserError(
             f"there are no text embeddings in {folder}; make them: drawbench encode --encoder NAME --prompts FILE"
         ) from error
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{folder / 'encoder.json'} is damaged ({error}); delete {folder} and encode again") from error
     return made_by

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from drawbench.errors import UserError
-from drawbench.files import sha256_file, write_atomic
+from drawbench.files import sha256_file
+from drawbench.generators.imagen.encoder_files import (
+    BYTES,
+    TOKENIZER_FILES,
+    byte_vocabulary,
+    find_folder,
+    read_settings,
+    sha256_once,
+    weight_files,
+)
 from drawbench.generators.imagen.layers import Text
-from drawbench.progress import say
 from drawbench.protocol import digest
 from drawbench.torchvision_ops import declare_missing_ops
-from drawbench.weights import cache_folder, hub_within_reach, missing
 
 
 @dataclass(frozen=True)
@@ -63,26 +66,6 @@ _FAMILIES: Mapping[str, _Family] = {
     "clip_text_model": _CLIP,
 }
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_VOCABULARIES = ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json")
-_TOKENIZER_FILES = (
-    *_VOCABULARIES,
-    "merges.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
-_BYTES = 259
-"""The vocabulary of a T5 that reads bytes: 256, and padding, end and unknown; then up to 125 that mark gaps."""
-_SIZES = {
-    r"(^|/)(flan-)?t5-.*(xxl|11b)$": "45 GB to fetch; its encoder has 4.6 B parameters, with embeddings 9.5 GB in bf16",
-    r"(^|/)(flan-)?t5-.*(xl|3b)$": "11 GB to fetch; its encoder has 1.2 B parameters, 2.4 GB in bf16",
-    r"(^|/)(flan-)?t5-.*large$": "3 GB to fetch; its encoder has 0.34 B parameters, 0.7 GB in bf16",
-    r"(^|/)(flan-)?t5-.*base$": "1 GB to fetch; its encoder has 0.11 B parameters, 0.2 GB in bf16",
-    r"(^|/)(flan-)?t5-.*small$": "0.3 GB to fetch; its encoder has 0.04 B parameters, 0.1 GB in bf16",
-    r"bert-large": "1.3 GB",
-    r"bert-base": "0.4 GB",
-    r"clip-vit-large-patch14$": "1.7 GB",
-}
 
 
 class TextEncoder:
@@ -96,14 +79,14 @@ class TextEncoder:
     def __init__(self, config: TextEncoderConfig, *, device: str = "cpu", batch_size: int = 16) -> None:
         self.config, self.device, self.batch_size = config, device, batch_size
         self.folder = find_folder(config.name)
-        settings = _settings(self.folder)
+        settings = read_settings(self.folder)
         kind = str(settings.get("model_type"))
         if kind not in _FAMILIES:
             raise UserError(
                 f"text encoder {config.name} is of the type {kind!r}; allowed are T5 (v1.0, v1.1, flan, byte), BERT and CLIP"
             )
         self._family = _FAMILIES[kind]
-        self._byte_vocabulary = _byte_vocabulary(self.folder, settings)
+        self._byte_vocabulary = byte_vocabulary(self.folder, settings)
         self.limit = config.max_tokens
         """Texts are cut to so many tokens, start and end included: ``max_tokens``, or what the network can take."""
         if self._family.positions is not None:
@@ -117,10 +100,10 @@ class TextEncoder:
             "dtype": config.dtype,
             "max tokens": str(self.limit),
             "config.json sha256": sha256_file(self.folder / "config.json"),
-            **{f"{path.name} sha256": _sha256_once(path) for path in _weight_files(self.folder)},
+            **{f"{path.name} sha256": sha256_once(path) for path in weight_files(self.folder)},
             **{
                 f"{name} sha256": sha256_file(self.folder / name)
-                for name in _TOKENIZER_FILES
+                for name in TOKENIZER_FILES
                 if (self.folder / name).is_file()
             },
         }
@@ -188,7 +171,7 @@ class TextEncoder:
             tokenizer: Any
             with _quiet():
                 if self._byte_vocabulary is not None:
-                    tokenizer = transformers.ByT5Tokenizer(extra_ids=self._byte_vocabulary - _BYTES)
+                    tokenizer = transformers.ByT5Tokenizer(extra_ids=self._byte_vocabulary - BYTES)
                 else:
                     tokenizer = transformers.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
                 network, report = getattr(transformers, self._family.model).from_pretrained(
@@ -223,105 +206,6 @@ def pad(rows: Sequence[Tensor]) -> Text:
     """Returns embeddings ``(L, D)`` of several texts as one `Text`, zeros behind the shorter ones."""
     mask = torch.arange(max(len(row) for row in rows)) < torch.tensor([len(row) for row in rows])[:, None]
     return Text(torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True), mask)
-
-
-def find_folder(name: str) -> Path:
-    """Returns a folder named by hand, else the one in the cache, else what the model hub's client has or fetches."""
-    if (folder := Path(name).expanduser()).is_dir():
-        return folder
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):
-        raise UserError(
-            f"text encoder {name}: there is no such folder; give one, or a name on the hub such as google/t5-v1_1-xxl"
-        )
-    place = cache_folder() / "weights" / name
-    if place.is_dir():
-        return place
-    from huggingface_hub.errors import RepositoryNotFoundError
-
-    try:
-        with hub_within_reach():
-            return _fetch(name)
-    except RepositoryNotFoundError as error:
-        raise UserError(
-            f"text encoder {name}: the hub has no such model, or does not show it; see its name there"
-        ) from error
-    except Exception as error:
-        size = next((size for pattern, size in _SIZES.items() if re.search(pattern, name)), "of unknown size")
-        raise missing(
-            f"the text encoder {name}",
-            size=size,
-            place=place,
-            instead="give a folder that has config.json, the weights and the tokenizer's files: --encoder FOLDER",
-        ) from error
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    def fetch(*weights: str) -> Path:
-        return Path(snapshot_download(name, allow_patterns=["config.json", *_TOKENIZER_FILES, *weights]))
-
-    folder = fetch("model*.safetensors", "model.safetensors.index.json")
-    if any(folder.glob("model*.safetensors")):
-        return folder
-    return fetch("pytorch_model*.bin", "pytorch_model.bin.index.json")
-
-
-def _settings(folder: Path) -> Mapping[str, Any]:
-    try:
-        settings: Mapping[str, Any] = json.loads((folder / "config.json").read_text())
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} has no config.json; give a folder as transformers saves a text encoder") from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{folder / 'config.json'} is not JSON: {error}; fetch it again") from error
-    return settings
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    """Returns the files that transformers will read: safetensors, or else the older kind (without unpickling code)."""
-    for pattern, index in (
-        ("model*.safetensors", "model.safetensors.index.json"),
-        ("pytorch_model*.bin", "pytorch_model.bin.index.json"),
-    ):
-        if found := sorted(folder.glob(pattern)):
-            if not (folder / pattern.replace("*", "")).is_file() and (folder / index).is_file():
-                parts = set(json.loads((folder / index).read_text())["weight_map"].values())
-                if lost := sorted(parts - {path.name for path in found}):
-                    raise UserError(
-                        f"{folder} lacks {len(lost)} of {len(parts)} weight files, first {lost[0]}; fetch it"
-                    )
-            return found
-    raise UserError(f"{folder} has no weights: neither model.safetensors nor pytorch_model.bin, whole or in parts")
-
-
-def _byte_vocabulary(folder: Path, settings: Mapping[str, Any]) -> int | None:
-    """Returns the size of the vocabulary of a T5 that reads bytes, else None.
-
-    That is one without any vocabulary file whose embeddings have room for bytes and little more (ByT5 has 384). Any
-    other folder without a vocabulary is refused: a T5 whose spiece.model was forgotten must not read bytes.
-    """
-    if any((folder / name).is_file() for name in _VOCABULARIES):
-        return None
-    size = settings.get("vocab_size")
-    if settings["model_type"] == "t5" and isinstance(size, int) and _BYTES <= size <= 384:
-        return size
-    raise UserError(f"{folder} has no tokenizer; it needs one of {', '.join(_VOCABULARIES)} (a T5 on bytes needs none)")
-
-
-def _sha256_once(path: Path) -> str:
-    """Returns a large file's sha256; noted in the cache, so that it is read again only after the file has changed."""
-    notes = cache_folder() / "features" / "file_sha256.json"
-    known: dict[str, str] = json.loads(notes.read_text()) if notes.is_file() else {}
-    stat = os.stat(path)
-    key = f"{path.resolve()} {stat.st_ino} {stat.st_size} {stat.st_mtime_ns}"
-    if key not in known:
-        if stat.st_size >= 2**30:
-            say(f"{path.name}: taking its sha256, once")
-        known[key] = sha256_file(path)
-        write_atomic(
-            notes, json.dumps(known, indent=0).encode()
-        )  # Of two writers one note may be lost: it is made again.
-    return known[key]
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """The two networks: their size in the paper's presets, how text reaches the pixels, and what must not matter."""
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional
@@ -13,7 +15,16 @@ from drawbench.generators.imagen.config import (
     UNetConfig,
 )
 from drawbench.generators.imagen.efficient_unet import EfficientUNet
-from drawbench.generators.imagen.layers import AttentionPool, CrossAttention, MeanPool, SelfAttention, Text, null_text
+from drawbench.generators.imagen.layers import (
+    AttentionPool,
+    CrossAttention,
+    MeanPool,
+    ResBlock,
+    SelfAttention,
+    SinusoidalEmbedding,
+    Text,
+    null_text,
+)
 from drawbench.generators.imagen.unet import UNet
 
 TEXT_DIM = 24
@@ -150,3 +161,96 @@ def test_pools_leave_padding_out():
         masked = Text(text.embeddings, torch.tensor([[True, True, False, False]] * 2))
         assert torch.allclose(pool(short), pool(masked), atol=1e-6)
         assert not torch.allclose(pool(short), pool(text), atol=1e-3)
+
+
+def written_out(layer, text, pixels_to_text):
+    """Attention to text alone, head by head, from the layer's own weights."""
+    keys, values = layer.keys_values(layer_norm(layer, text)).chunk(2, -1)
+    out = torch.empty(*pixels_to_text.shape)
+    width = pixels_to_text.shape[-1] // layer.heads
+    for b in range(len(text.mask)):
+        for head in range(layer.heads):
+            part = slice(head * width, (head + 1) * width)
+            weights = (pixels_to_text[b][:, part] @ keys[b][text.mask[b]][:, part].T / width**0.5).softmax(-1)
+            out[b][:, part] = weights @ values[b][text.mask[b]][:, part]
+    return out
+
+
+def layer_norm(layer, text):
+    own = layer.text_norm if isinstance(layer, CrossAttention) else layer.norm
+    return functional.layer_norm(text.embeddings, (TEXT_DIM,), own.weight, own.bias)
+
+
+MASKED = Text(some_text(3).embeddings * 5 + 2, torch.tensor([[True, True, False], [True, True, True]]))
+
+
+def test_cross_attention_is_softmax_of_normed_pixels_over_normed_text():
+    layer = awake(CrossAttention(8, 2, TEXT_DIM))
+    x = 3 * torch.randn(2, 8, 2, 2, generator=torch.Generator().manual_seed(4)) + 1
+    with torch.no_grad():
+        normed = functional.group_norm(x, 8, layer.norm.weight, layer.norm.bias).flatten(2).transpose(1, 2)
+        seen = layer.out(written_out(layer, MASKED, layer.query(normed)))
+        assert torch.allclose(layer(x, MASKED), x + seen.transpose(1, 2).reshape(x.shape), atol=1e-4)
+
+
+def test_attention_pooling_is_softmax_of_a_learned_query_over_normed_text():
+    layer = awake(AttentionPool(TEXT_DIM, 16))
+    with torch.no_grad():
+        query = layer.query.expand(2, 1, -1)
+        assert torch.allclose(layer(MASKED), layer.out(written_out(layer, MASKED, query)[:, 0]), atol=1e-4)
+
+
+def test_mean_pooling_is_the_mean_of_normed_tokens():
+    layer = awake(MeanPool(TEXT_DIM, 16))
+    with torch.no_grad():
+        normed = layer_norm(layer, MASKED)
+        means = torch.stack([row[mask].mean(0) for row, mask in zip(normed, MASKED.mask, strict=True)])
+        assert torch.allclose(layer(MASKED), layer.out(means), atol=1e-5)
+
+
+def test_a_residual_block_is_what_its_docstring_says():
+    block = awake(ResBlock(8, 16, 12, torch.nn.AvgPool2d(2)))
+    generator = torch.Generator().manual_seed(5)
+    x, embedding = 2 * torch.randn(2, 8, 4, 4, generator=generator) + 1, torch.randn(2, 12, generator=generator)
+    with torch.no_grad():
+        h = functional.silu(functional.group_norm(x, 8, block.norm1.weight, block.norm1.bias))
+        h = functional.conv2d(functional.avg_pool2d(h, 2), block.conv1.weight, block.conv1.bias, padding=1)
+        scale, shift = block.scale_shift(functional.silu(embedding)).chunk(2, 1)
+        h = functional.group_norm(h, 16, block.norm2.weight, block.norm2.bias) * (1 + scale[..., None, None])
+        h = functional.conv2d(
+            functional.silu(h + shift[..., None, None]), block.conv2.weight, block.conv2.bias, padding=1
+        )
+        expected = block.shortcut(functional.avg_pool2d(x, 2)) + h
+        assert torch.allclose(block(x, embedding), expected, atol=1e-5)
+
+
+def test_skips_of_the_efficient_network_are_scaled_by_one_over_root_two():
+    """Seen by what enters the first block of the way up and the last convolution."""
+    network, seen = awake(upscaler()), []
+    network.first.register_forward_hook(lambda module, given, out: seen.append(("first", out)))
+    network.down[0].register_forward_hook(lambda module, given, out: seen.append(("down", out)))
+    network.up[0].register_forward_pre_hook(lambda module, given: seen.append(("up", given[0])))
+    network.last.register_forward_pre_hook(lambda module, given: seen.append(("last", given[0])))
+    call(network, some_text())
+    at = dict(seen)
+    assert torch.allclose(at["up"][:, -16:], at["down"] / 2**0.5)
+    assert torch.allclose(at["last"][:, -16:], at["first"] / 2**0.5)
+
+
+def test_heads_are_64_channels_wide_in_the_papers_base():
+    with torch.device("meta"):
+        network = UNet(PAPER_BASE)
+    heads = {m.qkv.in_features // m.heads for m in network.modules() if isinstance(m, SelfAttention)}
+    assert heads == {64}
+    attending = [level.attention is not None for level in network.down]
+    assert attending == [False] * 4 + [True] * 3 + [False] + [True] * 3 + [False] + [True] * 3
+    assert all(m.text_kv is not None for m in network.modules() if isinstance(m, SelfAttention)), "the middle too"
+
+
+def test_times_are_told_apart_over_the_whole_range():
+    embed = awake(SinusoidalEmbedding(32, 8))
+    half = torch.exp(-math.log(10_000) / 16 * torch.arange(16))
+    with torch.no_grad():
+        angles = 1000 * torch.tensor([0.37])[:, None] * half
+        waves = torch.cat([angles.cos(), angles.sin()], 1)
+        assert torch.allclose(embed(torch.tensor([0.37])), embed.second(functional.silu(embed.first(waves))), atol=1e-5)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from drawbench.generators.imagen import sampler
 from drawbench.generators.imagen.sampler import Step, ancestral, ddim, dpm_solver_2m, sample, steps
 
 MEANS = torch.tensor([0.3, -0.8, 0.0], dtype=torch.float64)
@@ -101,29 +102,44 @@ def scheduler_step(kind, z, x0, t, s, **options):
     return made._get_variance(t, variance_type="fixed_small"), made.alphas_cumprod
 
 
-def test_ddim_agrees_with_diffusers_step_by_step():
+def on_grid(monkeypatch, alphas, times):
+    """Makes the samplers take one step between discrete times of diffusers, and no last one."""
+    levels = [math.log(float(alphas[t]) / (1 - float(alphas[t]))) for t in times]
+    monkeypatch.setattr(sampler, "steps", lambda schedule, count: iter([Step(0.6, *levels)]))
+
+
+def test_a_step_of_ddim_is_diffusers_own(monkeypatch):
     z, x0 = torch.tensor([[0.7, -1.2]]), torch.tensor([[0.1, -0.4]])
-    t, s = 600, 500
-    theirs, alphas = scheduler_step("ddim", z, x0, t, s)
-    at, as_ = (float(alphas[i]) for i in (t, s))
-    mine = math.sqrt(as_) * x0 + math.sqrt((1 - as_) / (1 - at)) * (z - math.sqrt(at) * x0)
-    step = Step(0.6, math.log(at / (1 - at)), math.log(as_ / (1 - as_)))
-    ours = step.alpha_s * x0 + (step.sigma_s / step.sigma_t) * (z - step.alpha_t * x0)
-    assert torch.allclose(ours, theirs, atol=1e-5)
-    assert torch.allclose(ours, mine, atol=1e-5)
+    theirs, alphas = scheduler_step("ddim", z, x0, 600, 500)
+    on_grid(monkeypatch, alphas, (600, 500))
+    assert torch.allclose(ddim(lambda z, step: x0, z, "linear", 1), theirs, atol=1e-5)
 
 
-def test_the_posterior_variances_are_those_of_ddpm():
-    """γ = 0 is DDPM's β̃ ('fixed small'), γ = 1 its β ('fixed large')."""
-    variance, alphas = scheduler_step("ddpm", None, None, 600, 500)
+def test_a_step_of_the_ancestral_sampler_is_ddpms_posterior(monkeypatch):
+    """Mean of Ho et al. 2020, eq. 7; γ = 0 has the variance β̃ ('fixed small'), γ = 1 has β ('fixed large')."""
+    z, x0, one = torch.tensor([[0.7, -1.2]]), torch.tensor([[0.1, -0.4]]), torch.ones(1, 2)
+    small, alphas = scheduler_step("ddpm", None, None, 600, 500)
+    on_grid(monkeypatch, alphas, (600, 500))
     at, as_ = (float(alphas[i]) for i in (600, 500))
-    step = Step(0.6, math.log(at / (1 - at)), math.log(as_ / (1 - as_)))
-    assert (1 - step.kept) * step.sigma_s**2 == pytest.approx(float(variance), rel=1e-5)
-    assert (1 - step.kept) * step.sigma_t**2 == pytest.approx(1 - at / as_, rel=1e-5)
-    mean_z, mean_x = step.kept * step.alpha_s / step.alpha_t, (1 - step.kept) * step.alpha_s
     beta = 1 - at / as_
-    assert mean_x == pytest.approx(math.sqrt(as_) * beta / (1 - at), rel=1e-5)  # Ho et al. 2020, eq. 7
-    assert mean_z == pytest.approx(math.sqrt(at / as_) * (1 - as_) / (1 - at), rel=1e-5)
+    mean = math.sqrt(as_) * beta / (1 - at) * x0 + math.sqrt(at / as_) * (1 - as_) / (1 - at) * z
+
+    def ours(noise, gamma):
+        on_grid(monkeypatch, alphas, (600, 500))
+        return ancestral(lambda z, step: x0, z, "linear", 1, lambda: noise, gamma)
+
+    assert torch.allclose(ours(0 * one, 0.3), mean, atol=1e-5)
+    for gamma, variance in ((0.0, float(small)), (1.0, beta), (0.3, float(small) ** 0.7 * beta**0.3)):
+        assert torch.allclose(ours(one, gamma) - mean, math.sqrt(variance) * one, atol=1e-5)
+
+
+def test_a_sampler_is_known_by_its_name():
+    z = torch.ones(3, dtype=torch.float64)
+    made = {name: sample(name, exact, z, "cosine", 5, lambda: z, 0.3) for name in ("ddim", "ancestral", "dpm++2m")}
+    assert torch.equal(made["ddim"], ddim(exact, z, "cosine", 5))
+    assert torch.equal(made["ancestral"], ancestral(exact, z, "cosine", 5, lambda: z, 0.3))
+    assert torch.equal(made["dpm++2m"], dpm_solver_2m(exact, z, "cosine", 5))
+    assert not torch.allclose(made["ddim"], made["dpm++2m"])
 
 
 def test_the_second_order_solver_agrees_with_diffusers():

@@ -13,9 +13,13 @@ from drawbench.generators.imagen.thresholding import dynamic_threshold, static_t
 TIMES = torch.linspace(0, 1, 101, dtype=torch.float64)
 
 
-def test_the_cosine_schedule_is_that_of_improved_ddpm():
+def test_the_cosine_schedule_is_eq_17_of_improved_ddpm_without_its_norm():
     alpha_bar = np.cos((TIMES.numpy()[:-1] + 0.008) / 1.008 * np.pi / 2) ** 2
     assert cosine_log_snr(TIMES[:-1]).numpy() == pytest.approx(np.log(alpha_bar / (1 - alpha_bar)), rel=1e-9, abs=1e-9)
+    later = TIMES.numpy()[5:-1]
+    eq_17 = alpha_bar[5:] / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
+    assert np.abs(cosine_log_snr(torch.tensor(later)).numpy() - np.log(eq_17 / (1 - eq_17))).max() < 0.02
+    assert float(cosine_log_snr(torch.tensor(0.0))) == pytest.approx(8.77, abs=0.01)
     assert float(cosine_log_snr(torch.tensor(0.999))) == pytest.approx(-12.93, abs=0.01)
 
 

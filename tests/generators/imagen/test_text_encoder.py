@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from drawbench.cli.encode import encode as encode_command
 from drawbench.errors import AssetMissing, UserError
-from drawbench.generators.imagen import text_cache
+from drawbench.generators.imagen import encoder_files, text_cache
 from drawbench.generators.imagen.layers import Text
 from drawbench.generators.imagen.text_cache import TextEmbeddings, embeddings_folder
 from drawbench.generators.imagen.text_encoder import TextEncoder, TextEncoderConfig
@@ -255,9 +255,8 @@ def test_weights_are_read_for_their_digest_only_when_they_changed(folders, tmp_p
     copy = copy_of(folders / "t5", tmp_path)
     first = make(copy).digest
     read = []
-    module = sys.modules[TextEncoder.__module__]
-    sha256_file = module.sha256_file
-    monkeypatch.setattr(module, "sha256_file", lambda path: read.append(path.name) or sha256_file(path))
+    sha256_file = encoder_files.sha256_file
+    monkeypatch.setattr(encoder_files, "sha256_file", lambda path: read.append(path.name) or sha256_file(path))
     assert make(copy).digest == first
     assert "model.safetensors" not in read
     weights = bytearray((copy / "model.safetensors").read_bytes())
@@ -383,7 +382,7 @@ def in_another_process(script, *arguments):
 def test_a_kill_amid_a_write_leaves_a_cache_that_can_be_used(folders):
     script = """
         import os, signal, sys
-        from drawbench.generators.imagen import text_cache, text_encoder
+        from drawbench.generators.imagen import encoder_files, text_cache, text_encoder
         from drawbench import files
         text_cache.SHARD_BYTES = 1
         encoder = text_encoder.TextEncoder(text_encoder.TextEncoderConfig(sys.argv[1], "fp32"))
@@ -433,7 +432,7 @@ def test_two_writers_disturb_each_other_in_nothing(folders):
 def test_two_processes_fill_one_cache(folders):
     script = """
         import sys
-        from drawbench.generators.imagen import text_cache, text_encoder
+        from drawbench.generators.imagen import encoder_files, text_cache, text_encoder
         text_cache.SHARD_BYTES = 1
         encoder = text_encoder.TextEncoder(text_encoder.TextEncoderConfig(sys.argv[1], "fp32"))
         text_cache.TextEmbeddings(encoder).get(sys.argv[2:])
