@@ -451,3 +451,18 @@ def test_the_jackknife_of_a_mean_is_its_t_interval():
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (found.interval.low, found.interval.high) == pytest.approx((expected.low, expected.high))
     assert jackknife(1.0, np.array([1.0]), n=1, n_prompts=1).interval is None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("prompts", [7, 10, 20, 38, 200])
+@pytest.mark.parametrize("kind", ["gaussian", "beta"])
+def test_means_are_covered_at_full_size(prompts, kind):
+    """20,000 runs a cell: never under 93 % where it is claimed."""
+    rng = np.random.default_rng(1)
+    draws = rng.normal(0, 1, (20_000, prompts)) if kind == "gaussian" else rng.beta(2, 5, (20_000, prompts))
+    truth = 0.0 if kind == "gaussian" else 2 / 7
+    covered = 0
+    for means in draws:
+        interval = mean_interval(means)
+        covered += interval.low <= truth <= interval.high
+    assert covered / 20_000 >= 0.93
