@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from drawbench.errors import UserError
 from drawbench.generators.imagen.augmentation import augment
+from drawbench.generators.imagen.checkpoint import Network
 from drawbench.generators.imagen.config import StageConfig
 from drawbench.generators.imagen.diffusion import x0_from_eps
 from drawbench.generators.imagen.guidance import guide
@@ -58,7 +59,7 @@ class NoiseOf:
 
 def run(
     stages: Sequence[StageConfig],
-    networks: Callable[[StageConfig], nn.Module],
+    networks: Callable[[StageConfig], Network],
     sampling: Mapping[str, Sampling],
     text: Text | None,
     noise: NoiseOf,
@@ -88,7 +89,7 @@ def run(
 
 def _sample(
     stage: StageConfig,
-    network: nn.Module,
+    network: Network,
     options: Sampling,
     text: Text | None,
     low_res: Tensor | None,
@@ -115,14 +116,19 @@ def _sample(
 
 
 def guided(
-    network: nn.Module, weight: float, text: Text | None, low_res: Tensor | None, aug_level: float, device: str
+    network: Network, weight: float, text: Text | None, low_res: Tensor | None, aug_level: float, device: str
 ) -> Callable[[Tensor, float], Tensor]:
-    """Returns ε̂(z, t) in float32, with both branches of the guidance in one pass; at weight 1 the conditional one alone."""
+    """Returns ε̂(z, t) in float32, with both branches of the guidance in one pass; at weight 1 the conditional one alone.
+
+    What the network makes of the text it makes here, once for all steps.
+    """
     dtype = next(network.parameters()).dtype
     both = text is not None and weight != 1
     given = text if text is None else Text(text.embeddings.to(device, dtype), text.mask.to(device))
     if both and given is not None:
         given = with_null(given)
+    with torch.no_grad():
+        memory = None if given is None else network.read(given)
     copies = 2 if both else 1
     upscales = low_res is not None
     wide = low_res.to(dtype).repeat(copies, 1, 1, 1) if low_res is not None else None
@@ -132,9 +138,9 @@ def guided(
         times = torch.full((len(doubled),), t, device=device)
         if upscales:
             levels = torch.full((len(doubled),), aug_level, device=device)
-            eps = network(doubled, times, given, wide, levels)
+            eps = network(doubled, times, memory, wide, levels)
         else:
-            eps = network(doubled, times, given)
+            eps = network(doubled, times, memory)
         if not both:
             return eps.float()
         conditional, unconditional = eps.float().chunk(2)

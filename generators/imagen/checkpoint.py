@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from drawbench.errors import UserError
 from drawbench.files import sha256_file, write_atomic
@@ -23,6 +23,8 @@ from drawbench.generators.imagen.unet import UNet
 from drawbench.protocol import digest
 
 FORMAT = 1
+
+Network = UNet | EfficientUNet
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Checkpoint:
         return {**{f"sha256 {self.file(s).name}": sha256_file(self.file(s)) for s in stages}, **config, **encoder}
 
 
-def build_network(stage: StageConfig) -> UNet | EfficientUNet:
+def build_network(stage: StageConfig) -> Network:
     """Returns a stage's network with fresh weights."""
     return UNet(stage.network) if isinstance(stage.network, UNetConfig) else EfficientUNet(stage.network)
 
@@ -130,7 +132,7 @@ def check_weights(checkpoint: Checkpoint, stage: StageConfig) -> None:
     _compare(file, stage, expected, found)
 
 
-def load_network(checkpoint: Checkpoint, stage: StageConfig, device: str, dtype: torch.dtype) -> nn.Module:
+def load_network(checkpoint: Checkpoint, stage: StageConfig, device: str, dtype: torch.dtype) -> Network:
     """Returns a stage's network with its weights, in memory once: it is built without storage and takes the file's.
 
     Raises:
@@ -226,6 +228,10 @@ def _check_stages(stages: Sequence[StageConfig], conditional: bool) -> None:
             halvings = len(network.blocks)
             if not network.blocks or any(block.channels % network.heads for block in network.blocks):
                 raise ValueError(f"stage {name!r} needs blocks whose channels are a multiple of its heads")
+            if any(block.self_attention and block.cross_attention for block in network.blocks):
+                raise ValueError(
+                    f"stage {name!r}: a block has self-attention, with the text in it, or cross-attention, not both"
+                )
             if network.low_res_size != stages[number - 1].network.image_size:
                 raise ValueError(
                     f"stage {name!r} enlarges {network.low_res_size}, the stage before it makes another size"

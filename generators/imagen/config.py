@@ -88,4 +88,4 @@ PAPER = (
     StageConfig("sr256", PAPER_SR256, "cosine"),
     StageConfig("sr1024", PAPER_SR1024, "linear"),
 )
-"""The full size: 2.40 B, 0.46 B and 0.46 B parameters as counted from appendix F's listings (section 4.1: 2B, 600M, 400M)."""
+"""The full size: 2.40 B, 0.49 B and 0.48 B parameters as counted from appendix F's listings (section 4.1: 2B, 600M, 400M)."""

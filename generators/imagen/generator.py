@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from drawbench.errors import UserError
 from drawbench.generators.imagen.cascade import NoiseOf, Sampling, run
-from drawbench.generators.imagen.checkpoint import Checkpoint, check_weights, load_network, open_checkpoint
+from drawbench.generators.imagen.checkpoint import Checkpoint, Network, check_weights, load_network, open_checkpoint
 from drawbench.generators.imagen.config import StageConfig
 from drawbench.generators.imagen.layers import Text
 from drawbench.generators.imagen.sampler import SamplerName
@@ -115,7 +115,7 @@ class Imagen:
         self.checkpoint, self.stages, self.sampling = checkpoint, stages, sampling
         self.device, self.dtype = device, _DTYPES[dtype]
         self.keep_stages, self.low_memory = keep_stages, low_memory
-        self._networks: dict[str, nn.Module] = {}
+        self._networks: dict[str, Network] = {}
         self._embeddings: TextEmbeddings | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -175,7 +175,7 @@ class Imagen:
             raise UserError(f"{config.name} is not the text encoder of {self.checkpoint.folder} (another digest)")
         return encoder
 
-    def _network(self, stage: StageConfig) -> nn.Module:
+    def _network(self, stage: StageConfig) -> Network:
         if stage.name not in self._networks:
             if self.low_memory:
                 self._networks.clear()
