@@ -78,7 +78,7 @@ def run(
                 level = torch.full((len(before),), options.aug_level)
                 low_res = augment(before, noise(tuple(before.shape[1:]), "cpu"), level).to(device)
             # The network goes in by no name of ours: when the next is asked for, nothing here holds this one.
-            before = _sample(stage, networks(stage), options, text, low_res, noise, device).cpu()
+            before = sample_stage(stage, networks(stage), options, text, low_res, noise, device).cpu()
             if not torch.isfinite(before).all():
                 raise UserError(
                     f"the stage {stage.name!r} gave values that are not finite: give --dtype bf16 or fp32, or another checkpoint"
@@ -87,7 +87,7 @@ def run(
         yield Output(stage.name, before)
 
 
-def _sample(
+def sample_stage(
     stage: StageConfig,
     network: Network,
     options: Sampling,
@@ -95,9 +95,10 @@ def _sample(
     low_res: Tensor | None,
     noise: NoiseOf,
     device: str,
+    size: tuple[int, ...] | None = None,
 ) -> Tensor:
-    size = stage.network.image_size
-    shape = (3, size, size)
+    """Returns what one stage makes, ``(B, 3, H, W)`` on the device, not clipped; ``size`` is its own where it is not given."""
+    shape = (3, *(size or (stage.network.image_size, stage.network.image_size)))
     predict = guided(network, options.guidance_weight, text, low_res, options.aug_level, device)
 
     def denoise(z: Tensor, step: Step) -> Tensor:

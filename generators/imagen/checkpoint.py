@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor
 
 from drawbench.errors import UserError
-from drawbench.files import sha256_file, write_atomic
+from drawbench.files import atomic, sha256_file, write_atomic
 from drawbench.generators.imagen.config import Block, EfficientUNetConfig, StageConfig, UNetConfig
 from drawbench.generators.imagen.efficient_unet import EfficientUNet
 from drawbench.generators.imagen.text_encoder import TextEncoderConfig
@@ -79,7 +79,8 @@ def save_config(
 def save_stage(checkpoint: Checkpoint, stage: StageConfig, weights: Mapping[str, Tensor]) -> None:
     """Writes a stage's weights."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomic(checkpoint.file(stage), save(tensors))
+    with atomic(checkpoint.file(stage)) as file:
+        save_file(tensors, file)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -120,7 +121,10 @@ def check_weights(checkpoint: Checkpoint, stage: StageConfig) -> None:
     """
     file = checkpoint.file(stage)
     if not file.is_file():
-        raise UserError(f"{checkpoint.folder} lacks {file.name}, the weights of its stage {stage.name!r}")
+        raise UserError(
+            f"{checkpoint.folder} lacks {file.name}, the weights of its stage {stage.name!r}: train it, or stop before it "
+            "(--set imagen.stop_after=base)"
+        )
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in build_network(stage).state_dict().items()}
     try:
