@@ -61,6 +61,8 @@ class Trainer:
             torch.manual_seed(recipe.seed)
             network = build_network(stage)
         self.network = network.to(device).train()
+        if device.startswith("cuda"):  # On a CPU group normalisation takes ten times as long in this layout.
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network.recompute = recompute
         if compiled:
             self.network.compile()

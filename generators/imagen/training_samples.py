@@ -17,11 +17,11 @@ MARGIN = 2
 
 
 def first_samples(samples: Samples, count: int = COLUMNS) -> Batch | None:
-    """Returns the first good samples of the data, looking at no more than a hundred."""
+    """Returns the first good samples of the data, of captions that differ, looking at no more than a hundred."""
     good: list[Batch] = []
     for position in range(100):
         found = samples[position]
-        if isinstance(found, Batch) and (not good or found.captions[0] not in {one.captions[0] for one in good}):
+        if isinstance(found, Batch) and not (samples.captioned and found.captions in {one.captions for one in good}):
             good.append(found)
         if len(good) == count:
             break
