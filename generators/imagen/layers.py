@@ -143,6 +143,19 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Returns softmax(q k / √width) v, ``(B, heads, L, width)``; keys where the mask is false are not seen.
+
+    Written out where a CPU trains: torch's fused backward pass took 4 (fp32) to 7 times (bf16) as long for short sequences.
+    """
+    if query.device.type != "cpu" or not torch.is_grad_enabled():
+        return functional.scaled_dot_product_attention(query, keys, values, mask)
+    scores = (query / math.sqrt(query.shape[-1])) @ keys.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return scores.softmax(-1).to(values.dtype) @ values
+
+
 class SelfAttention(nn.Module):
     """Self-attention over pixels with the text's keys and values beside their own (appendix D.3.1).
 
@@ -171,7 +184,7 @@ class SelfAttention(nn.Module):
         if text is not None and text_mask is not None:
             keys, values = torch.cat([text.keys, keys], 2), torch.cat([text.values, values], 2)
             mask = functional.pad(text_mask, (0, pixels.shape[1]), value=True)[:, None, None]
-        seen = functional.scaled_dot_product_attention(query, keys, values, mask)
+        seen = attend(query, keys, values, mask)
         return x + self.out(seen.transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
 
 
@@ -191,7 +204,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, text: KeysValues, text_mask: Tensor) -> Tensor:
         query = split_heads(self.query(self.norm(x).flatten(2).transpose(1, 2)), self.heads)
-        seen = functional.scaled_dot_product_attention(query, text.keys, text.values, text_mask[:, None, None])
+        seen = attend(query, text.keys, text.values, text_mask[:, None, None])
         return x + self.out(seen.transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
 
 

@@ -23,6 +23,7 @@ from drawbench.generators.imagen.layers import (
     SelfAttention,
     SinusoidalEmbedding,
     Text,
+    attend,
     null_text,
 )
 from drawbench.generators.imagen.unet import UNet
@@ -300,6 +301,16 @@ def test_gradient_checkpointing_changes_no_gradient(name):
         network(z, torch.tensor([0.2, 0.9]), some_text(), *given).square().sum().backward()
         gradients.append([parameter.grad for parameter in network.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_training_is_attention_in_sampling(masked):
+    generator = torch.Generator().manual_seed(6)
+    query, keys, values = (torch.randn(2, 3, length, 8, generator=generator) for length in (5, 7, 7))
+    mask = torch.rand(2, 1, 1, 7, generator=generator) < 0.7 if masked else None
+    trained = attend(query, keys, values, mask)
+    with torch.no_grad():
+        assert torch.allclose(attend(query, keys, values, mask), trained, atol=1e-6)
 
 
 def test_attention_in_the_super_resolution_networks_is_twice_as_wide_inside():
