@@ -143,10 +143,7 @@ class TextEncoder:
                 yield index, Encoded(embeddings, lengths[index])
 
     def padded(self, texts: Sequence[str]) -> Text:
-        """Returns the embeddings of a batch by one pass, for an endless stream of texts, which no cache can hold.
-
-        Padding is masked; that texts of different lengths go together moves the last digits.
-        """
+        """Returns the texts' embeddings by one pass. Padding is masked; that other texts go with a text moves its last digits."""
         if self._network is None:
             self._load()
         _, ids = self._tokens(texts)

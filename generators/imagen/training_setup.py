@@ -20,6 +20,7 @@ from drawbench.generators.imagen.config import PRESETS, EfficientUNetConfig, Rec
 from drawbench.generators.imagen.data import Folder, Function, Samples, Source
 from drawbench.generators.imagen.text_cache import TextEmbeddings
 from drawbench.generators.imagen.text_encoder import TextEncoder, TextEncoderConfig
+from drawbench.generators.imagen.text_stream import TextStream
 from drawbench.generators.imagen.training import Trainer
 from drawbench.generators.imagen.training_run import Outcome, Process, Texts, Work, read_identity, training_folder
 from drawbench.generators.imagen.training_samples import first_samples
@@ -221,7 +222,7 @@ def _texts(text: _Conditioning, source: Source, process: Process) -> Texts | Non
     if not isinstance(source, Folder):
         if text.encoder is None:
             raise UserError("an endless stream of captions needs the text encoder itself, not its embeddings")
-        return text.encoder.padded
+        return TextStream(text.encoder)
     if process.rank:
         distributed.barrier()  # The first process encodes for all.
     embeddings = text.embeddings or TextEmbeddings(cast("TextEncoder", text.encoder))

@@ -146,6 +146,10 @@ def test_padding_and_company_change_no_result(folders, kind):
         alone = encoder([text]).embeddings[0]
         torch.testing.assert_close(together.embeddings[index, : len(alone)], alone, rtol=1e-5, atol=1e-5)
         assert together.mask[index].sum() == len(alone)
+    padded = encoder.padded(TEXTS)  # By one pass, in which the shorter texts are padded.
+    assert torch.equal(padded.mask, together.mask)
+    torch.testing.assert_close(padded.embeddings, together.embeddings, rtol=1e-5, atol=1e-5)
+    assert encoder.dim == together.embeddings.shape[2]
     backwards = make(folders / kind, batch_size=1)(TEXTS[::-1])
     torch.testing.assert_close(backwards.embeddings.flip(0), together.embeddings, rtol=1e-5, atol=1e-5)
 
