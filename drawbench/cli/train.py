@@ -19,6 +19,7 @@ recipe_options = together(
     ),
     click.option("--optimizer", type=click.Choice(["adam", "adafactor"]), help="The paper: adafactor for base."),
     click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Of the averaged weights."),
+    click.option("--loss", type=click.Choice(["eps", "v"]), help="Squared error in ε (the paper) or in v."),
     click.option("--text-drop", type=click.FloatRange(0, 1), help="How often the text is left out, for guidance."),
     click.option("--crop", type=click.IntRange(min=1), help="Train on square crops of this side (super-resolution)."),
     click.option(
@@ -83,6 +84,12 @@ way_options = together(
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="The checkpoint to make or go on with."
 )
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    metavar="CHECKPOINT",
+    help="Start from the weights of its stage, not fresh.",
+)
 @recipe_options
 @way_options
 def train(
@@ -94,6 +101,7 @@ def train(
     encoder_dtype: str,
     max_tokens: int | None,
     output: Path,
+    init: Path | None,
     device: str,
     micro_batch: int | None,
     gradient_checkpointing: bool,
@@ -120,7 +128,7 @@ def train(
     from drawbench.generators.imagen.training_setup import Given, Way, describe, set_up
 
     given = Given(
-        stage_name, preset_name, data, captions, encoder, encoder_dtype, max_tokens,
+        stage_name, preset_name, data, captions, encoder, encoder_dtype, max_tokens, init,
         {name: value for name, value in recipe.items() if value is not None},
     )  # fmt: skip
     way = Way(resolve_device(device), micro_batch, gradient_checkpointing, compiled, workers, max_minutes, save_minutes)

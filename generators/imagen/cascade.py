@@ -14,7 +14,7 @@ from drawbench.errors import UserError
 from drawbench.generators.imagen.augmentation import augment
 from drawbench.generators.imagen.checkpoint import Network
 from drawbench.generators.imagen.config import StageConfig
-from drawbench.generators.imagen.diffusion import x0_from_eps
+from drawbench.generators.imagen.diffusion import x0_from_eps, x0_from_v
 from drawbench.generators.imagen.guidance import guide
 from drawbench.generators.imagen.layers import Text, null_text
 from drawbench.generators.imagen.sampler import SamplerName, Step, sample
@@ -102,7 +102,9 @@ def sample_stage(
     predict = guided(network, options.guidance_weight, text, low_res, options.aug_level, device)
 
     def denoise(z: Tensor, step: Step) -> Tensor:
-        x0 = x0_from_eps(z, predict(z, step.t), torch.tensor(step.log_snr_t, dtype=torch.float64))
+        log_snr = torch.tensor(step.log_snr_t, dtype=torch.float64)
+        # Guidance weights sum to 1, so that guiding v is guiding ε.
+        x0 = (x0_from_eps if stage.output == "eps" else x0_from_v)(z, predict(z, step.t), log_snr)
         return threshold(x0, options.thresholding, options.percentile)
 
     return sample(
@@ -119,7 +121,7 @@ def sample_stage(
 def guided(
     network: Network, weight: float, text: Text | None, low_res: Tensor | None, aug_level: float, device: str
 ) -> Callable[[Tensor, float], Tensor]:
-    """Returns ε̂(z, t) in float32, with both branches of the guidance in one pass; at weight 1 the conditional one alone.
+    """Returns ε̂(z, t), or v̂, in float32, with both branches of the guidance in one pass; at weight 1 the conditional one alone.
 
     What the network makes of the text it makes here, once for all steps.
     """

@@ -46,7 +46,7 @@ class Checkpoint:
     def fingerprint(self, stages: Sequence[StageConfig]) -> dict[str, str]:
         """Returns what identifies some of the stages: the sha256 of their configuration and files, and the encoder's digest."""
         encoder = {"text encoder": self.text_encoder_digest} if self.text_encoder_digest else {}
-        config = {"config": digest([{"schedule": s.schedule, **asdict(s.network)} for s in stages])}
+        config = {"config": digest([{"schedule": s.schedule, "output": s.output, **asdict(s.network)} for s in stages])}
         return {**{f"sha256 {self.file(s).name}": sha256_file(self.file(s)) for s in stages}, **config, **encoder}
 
 
@@ -66,6 +66,7 @@ def save_config(
             {
                 "name": stage.name,
                 "schedule": stage.schedule,
+                "output": stage.output,
                 "network": _KINDS[type(stage.network)],
                 **asdict(stage.network),
             }
@@ -172,7 +173,9 @@ _KINDS: Mapping[type, str] = {UNetConfig: "unet", EfficientUNetConfig: "efficien
 
 
 def _stage(row: dict[str, Any]) -> StageConfig:
-    name, schedule, kind = row.pop("name"), row.pop("schedule"), row.pop("network")
+    name, schedule, kind, output = row.pop("name"), row.pop("schedule"), row.pop("network"), row.pop("output", "eps")
+    if output not in ("eps", "v"):
+        raise ValueError(f"stage {name!r} has the output {output!r}; allowed are eps and v")
     if schedule not in ("cosine", "linear"):
         raise ValueError(f"stage {name!r} has the schedule {schedule!r}; allowed are cosine and linear")
     made = {kind: made for made, kind in _KINDS.items()}.get(kind)
@@ -184,7 +187,7 @@ def _stage(row: dict[str, Any]) -> StageConfig:
     if made is EfficientUNetConfig:
         row["blocks"] = [Block(**_typed(Block, block)) for block in row["blocks"]]
     values = _typed(made, row)
-    return StageConfig(name, made(**values), schedule)
+    return StageConfig(name, made(**values), schedule, output)
 
 
 def _typed(made: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Literal
 
 from drawbench.generators.imagen.schedule import ScheduleName
 
+OutputName = Literal["eps", "v"]
+
 TextConditioning = Literal["sequence", "attention_pool", "mean_pool", "none"]
 """How the network sees the text (section 4.4, figure A.8): the paper's choice is the sequence, with the pooled text as well."""
 
@@ -82,6 +84,9 @@ class StageConfig:
     network: UNetConfig | EfficientUNetConfig
     schedule: ScheduleName
     """Cosine for base and 64→256, linear for 256→1024 (appendix F)."""
+    output: OutputName = "eps"
+    """What the network's output is taken for: ε as in the paper, or v (`diffusion.eps_from_v`), from which ε̂ follows. Not in
+    the paper: with v a small network need not learn to copy the noise, which at low SNR is nearly all that it sees."""
 
 
 PAPER = (
@@ -140,6 +145,9 @@ class Recipe:
     learning rate; that 0 was meant is not in the paper."""
     ema: float = 0.9999
     """Of the weights that are sampled from. Not in the paper, which does not speak of averaging; 0.9999 as in unCLIP."""
+    loss: OutputName = "eps"
+    """The squared error in ε, unweighted (appendix A), or in v: the same with weight 1/α², for stages whose output is v. Not
+    in the paper: noisy times, where colours and places are decided, count more."""
     text_drop: float = 0.1
     """How often a text is replaced by null text, for classifier-free guidance."""
     crop: int | None = None

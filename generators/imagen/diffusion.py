@@ -38,6 +38,27 @@ def eps_from_x0(z: Tensor, x0: Tensor, log_snr: Tensor) -> Tensor:
     return (z - alpha * x0) / sigma
 
 
-def eps_loss(predicted: Tensor, eps: Tensor) -> Tensor:
-    """Returns the squared error in ε-space, unweighted, ``(B,)``: with t uniform the weighting is the schedule's own."""
-    return (predicted.float() - eps.float()).square().flatten(1).mean(1)
+def eps_from_v(z: Tensor, v: Tensor, log_snr: Tensor) -> Tensor:
+    """Returns ε = σ z + α v, where v = α ε - σ x (Salimans & Ho 2022, appendix D)."""
+    alpha, sigma = weights(log_snr, z)
+    return sigma * z + alpha * v
+
+
+def x0_from_v(z: Tensor, v: Tensor, log_snr: Tensor) -> Tensor:
+    """Returns x̂ = α z - σ v."""
+    alpha, sigma = weights(log_snr, z)
+    return alpha * z - sigma * v
+
+
+def v_from_x0(x: Tensor, eps: Tensor, log_snr: Tensor) -> Tensor:
+    """Returns v = α ε - σ x."""
+    alpha, sigma = weights(log_snr, x)
+    return alpha * eps - sigma * x
+
+
+def squared_error(predicted: Tensor, true: Tensor) -> Tensor:
+    """Returns the mean squared error of each image, ``(B,)``; in ε, unweighted, it is the paper's loss.
+
+    With t uniform the weighting of the times is the schedule's own.
+    """
+    return (predicted.float() - true.float()).square().flatten(1).mean(1)

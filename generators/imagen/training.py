@@ -16,7 +16,7 @@ from drawbench.generators.imagen.augmentation import augment
 from drawbench.generators.imagen.checkpoint import build_network
 from drawbench.generators.imagen.config import Recipe, StageConfig
 from drawbench.generators.imagen.data import Batch, take
-from drawbench.generators.imagen.diffusion import diffuse, eps_loss
+from drawbench.generators.imagen.diffusion import diffuse, eps_from_v, squared_error, v_from_x0
 from drawbench.generators.imagen.ema import EMA
 from drawbench.generators.imagen.layers import Text
 from drawbench.generators.imagen.schedule import log_snr
@@ -75,10 +75,11 @@ class Trainer:
         self._model: Any = DistributedDataParallel(self.network) if processes > 1 else self.network
 
     def losses(self, batch: Batch, text: Text | None) -> Tensor:
-        """Returns the squared error in ε of each sample, ``(B,)``, for its own time, noise, aug level and dropped text."""
+        """Returns the squared error in ε (or v) of each sample, ``(B,)``, for its own time, noise, aug level and dropped text."""
         device = self.device
         eps, t = batch.eps.to(device), batch.t.to(device)
-        z = diffuse(batch.images.to(device), eps, log_snr(self.stage.schedule, batch.t))
+        level, x = log_snr(self.stage.schedule, batch.t), batch.images.to(device)
+        z = diffuse(x, eps, level)
         if text is not None:
             text = Text(text.embeddings.to(device).float(), text.mask.to(device))
             text = drop_text(text, batch.drop.to(device) < self.recipe.text_drop)
@@ -87,8 +88,10 @@ class Trainer:
             low_res = augment(batch.low_res.to(device), batch.aug_noise.to(device), batch.aug_level)
             given = (*given, low_res, batch.aug_level.to(device))
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.recipe.dtype == "bf16"):
-            predicted = self._model(*given)
-        return eps_loss(predicted, eps)
+            predicted = self._model(*given).float()
+        if self.recipe.loss == "v":
+            return squared_error(predicted, v_from_x0(x, eps, level))
+        return squared_error(predicted if self.stage.output == "eps" else eps_from_v(z, predicted, level), eps)
 
     def train(self, batch: Batch, text: Text | None) -> Tensor:
         """Takes one step on a batch (of this process) and returns its mean loss, still on the device."""
@@ -111,6 +114,11 @@ class Trainer:
         self.step += 1
         self.ema.update(self.network, self.step)
         return total
+
+    def begin_from(self, weights: Mapping[str, Tensor]) -> None:
+        """Starts from other weights than fresh ones: network and average; the optimizer knows nothing of them."""
+        self.network.load_state_dict(weights)
+        self.ema.load(weights)
 
     def state(self) -> dict[str, Any]:
         """Returns all that training goes on from, but for its place in the data."""

@@ -14,8 +14,9 @@ from torch import distributed
 
 from drawbench.devices import fastest_dtype
 from drawbench.errors import UserError
+from drawbench.files import sha256_file
 from drawbench.generators.imagen.captions import read_folder
-from drawbench.generators.imagen.checkpoint import Checkpoint, open_checkpoint, save_config
+from drawbench.generators.imagen.checkpoint import Checkpoint, check_weights, load_network, open_checkpoint, save_config
 from drawbench.generators.imagen.config import PRESETS, EfficientUNetConfig, Recipe, StageConfig
 from drawbench.generators.imagen.data import Folder, Function, Samples, Source
 from drawbench.generators.imagen.text_cache import TextEmbeddings
@@ -38,6 +39,8 @@ class Given(NamedTuple):
     encoder: str | None
     encoder_dtype: str
     max_tokens: int | None
+    init: Path | None
+    """A checkpoint whose stage of this name the training starts from."""
     recipe: Mapping[str, Any]
     """Fields of `Recipe` that differ from the preset's; a ``dtype`` of "auto" is resolved."""
 
@@ -93,12 +96,14 @@ def set_up(given: Given, way: Way, folder: Path) -> Iterator[Made]:
         )
         checkpoint = _checkpoint(folder, stages, text)
         texts = _texts(text, source, process)
+        first = None if given.init is None else open_checkpoint(given.init.expanduser())
         identity = {
             "preset": given.preset,
             "stage": asdict(stage),
             **{name: value for name, value in asdict(recipe).items() if name != "steps"},
             "text encoder": text.digest,
             "data": source.digest(),
+            "init": None if first is None else sha256_file(first.file(_same(first, checkpoint, stage))),
         }
         trainer = Trainer(
             stage,
@@ -109,6 +114,8 @@ def set_up(given: Given, way: Way, folder: Path) -> Iterator[Made]:
             compiled=way.compiled,
             processes=process.processes,
         )
+        if first is not None:
+            trainer.begin_from(load_network(first, stage, "cpu", torch.float32).state_dict())
         workers = way.workers if way.workers is not None else 4 if device.startswith("cuda") else 0
         grid = first_samples(samples) if process.rank == 0 else None
         work = Work(samples, texts, identity, recipe.steps, workers, way.max_minutes, way.save_minutes, grid)
@@ -180,6 +187,16 @@ def _checkpoint(folder: Path, stages: Sequence[StageConfig], text: _Conditioning
     return there
 
 
+def _same(first: Checkpoint, checkpoint: Checkpoint, stage: StageConfig) -> StageConfig:
+    """Returns the stage that a training may start from: of the same name, network and text encoder."""
+    if stage not in first.stages or first.text_encoder_digest != checkpoint.text_encoder_digest:
+        raise UserError(
+            f"--init {first.folder} has no stage {stage.name!r} with this preset's network and text encoder"
+        )
+    check_weights(first, stage)
+    return stage
+
+
 def _recipe(preset: Recipe, given: Given, folder: Path, stage: StageConfig, device: str) -> Recipe:
     chosen = dict(given.recipe)
     if chosen.get("dtype") == "auto":
@@ -191,6 +208,8 @@ def _recipe(preset: Recipe, given: Given, folder: Path, stage: StageConfig, devi
 def _check(recipe: Recipe, stage: StageConfig, way: Way, process: Process) -> None:
     if recipe.batch_size % process.processes:
         raise UserError(f"--batch-size {recipe.batch_size} cannot be shared by {process.processes} processes")
+    if recipe.loss == "v" and stage.output != "v":
+        raise UserError(f"--loss v is for stages whose output is v; {stage.name} of this preset predicts eps")
     if recipe.crop is None:
         return
     network = stage.network

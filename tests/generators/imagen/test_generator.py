@@ -18,8 +18,10 @@ from drawbench.generators.imagen import cascade
 from drawbench.generators.imagen.cascade import NoiseOf, Sampling, guided, with_null
 from drawbench.generators.imagen.checkpoint import build_network, load_network, open_checkpoint, save_config, save_stage
 from drawbench.generators.imagen.config import Block, EfficientUNetConfig, StageConfig, UNetConfig
+from drawbench.generators.imagen.diffusion import eps_from_x0, v_from_x0
 from drawbench.generators.imagen.generator import PRESETS, StageOptions, imagen
 from drawbench.generators.imagen.layers import Text
+from drawbench.generators.imagen.schedule import cosine_log_snr
 from drawbench.generators.imagen.text_encoder import TextEncoder, TextEncoderConfig
 from drawbench.interfaces import Item, Prompt
 from drawbench.store import image_seed
@@ -369,6 +371,36 @@ def test_values_that_are_not_finite_are_no_image(tmp_path):
         draw(folder)
     with pytest.raises(UserError, match="guidance_weight of the stage 'base' is inf"):
         imagen(checkpoint=str(folder), base=StageOptions(guidance_weight=float("inf")))
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral", "dpm++2m"])
+def test_a_network_of_v_draws_what_the_same_network_of_eps_draws(sampler):
+    """Two stubs that know the same image, one of which says it as ε, the other as v; guided, so that both branches count."""
+
+    class Knows(torch.nn.Module):
+        def __init__(self, output):
+            super().__init__()
+            self.output, self.weight = output, torch.nn.Parameter(torch.zeros(()))
+
+        def read(self, text):
+            return text
+
+        def forward(self, z, t, text):
+            level = cosine_log_snr(t)
+            x0 = 0.1 * z + text.embeddings.mean((1, 2))[:, None, None, None]
+            return (
+                eps_from_x0(z, x0, level) if self.output == "eps" else v_from_x0(x0, eps_from_x0(z, x0, level), level)
+            )
+
+    text = Text(torch.randn(2, 3, DIM, generator=torch.Generator().manual_seed(0)), torch.ones(2, 3).bool())
+    drawn = []
+    for output in ("eps", "v"):
+        stage = replace(STAGES[0], output=output)
+        way = Sampling(steps=6, guidance_weight=3.0, sampler=sampler)
+        with torch.no_grad():
+            drawn.append(cascade.sample_stage(stage, Knows(output), way, text, None, NoiseOf([1, 2]), "cpu"))
+    assert torch.allclose(*drawn, atol=1e-3)
+    assert drawn[0].std() > 0.05
 
 
 def test_a_missing_text_encoder_ends_the_run_before_the_first_image(tmp_path, encoder):

@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from drawbench.generators.imagen.augmentation import aug_log_snr, augment
-from drawbench.generators.imagen.diffusion import diffuse, eps_from_x0, eps_loss, x0_from_eps
+from drawbench.generators.imagen.diffusion import (
+    diffuse,
+    eps_from_v,
+    eps_from_x0,
+    squared_error,
+    v_from_x0,
+    x0_from_eps,
+    x0_from_v,
+)
 from drawbench.generators.imagen.guidance import guide
 from drawbench.generators.imagen.schedule import alpha_sigma, cosine_log_snr, linear_log_snr, log_snr
 from drawbench.generators.imagen.thresholding import dynamic_threshold, static_threshold, threshold
@@ -63,7 +71,7 @@ def test_x0_and_eps_are_found_again_with_a_level_per_image():
 
 def test_the_loss_is_the_mean_square_of_each_image():
     predicted, eps = torch.zeros(2, 3, 2, 2), torch.tensor([1.0, 3.0]).reshape(2, 1, 1, 1).expand(2, 3, 2, 2)
-    assert eps_loss(predicted, eps).tolist() == [1.0, 9.0]
+    assert squared_error(predicted, eps).tolist() == [1.0, 9.0]
 
 
 def test_guidance_weight_1_is_none_and_0_is_unconditional():
@@ -105,3 +113,12 @@ def test_augmentation_at_level_0_leaves_the_image_and_at_1_leaves_nothing_of_it(
     assert torch.allclose(out[0], x[0], atol=1e-4)
     assert torch.allclose(out[1], noise[1], atol=1e-4)
     assert (aug_log_snr(TIMES).diff() <= 0).all()
+
+
+def test_v_gives_back_both_the_image_and_the_noise():
+    generator = torch.Generator().manual_seed(0)
+    x, eps = (torch.randn(5, 3, 4, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    level = torch.linspace(-9, 9, 5, dtype=torch.float64)
+    z, v = diffuse(x, eps, level), v_from_x0(x, eps, level)
+    assert torch.allclose(x0_from_v(z, v, level), x)
+    assert torch.allclose(eps_from_v(z, v, level), eps)

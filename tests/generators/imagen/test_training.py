@@ -10,8 +10,10 @@ from torch import nn
 from drawbench.generators.imagen.adafactor import Adafactor, factored_axes
 from drawbench.generators.imagen.config import PRESETS, TINY, Recipe
 from drawbench.generators.imagen.data import Batch
+from drawbench.generators.imagen.diffusion import v_from_x0
 from drawbench.generators.imagen.ema import EMA
 from drawbench.generators.imagen.layers import Text, null_text
+from drawbench.generators.imagen.schedule import log_snr
 from drawbench.generators.imagen.training import Trainer, drop_text, learning_rate
 
 BASE, SR256, SR1024 = TINY
@@ -73,6 +75,29 @@ def test_the_network_is_given_what_the_paper_says_and_asked_for_the_noise(stage)
         assert torch.allclose(low_res, angle.cos() * b.low_res + angle.sin() * b.aug_noise, atol=1e-3)
         assert torch.equal(level, b.aug_level)
     assert torch.allclose(losses, b.eps.square().flatten(1).mean(1))
+
+
+class Truth(nn.Module):
+    """Knows ε or v of its batch but for a known error."""
+
+    def __init__(self, stage, b, output, error):
+        super().__init__()
+        level = log_snr(stage.schedule, b.t)
+        self.answer = (b.eps if output == "eps" else v_from_x0(b.images, b.eps, level)) + error
+
+    def forward(self, *given):
+        return self.answer
+
+
+@pytest.mark.parametrize("loss", ["eps", "v"])
+def test_a_network_that_predicts_v_is_judged_in_eps_or_in_v(loss):
+    """An error of 0.5 in v is one of 0.5 α in ε: the paper's loss is v's with weight α²."""
+    stage, b = replace(BASE, output="v"), batch()
+    trainer = Trainer(stage, replace(RECIPE, loss=loss), "cpu")
+    trainer._model = Truth(stage, b, "v", 0.5)
+    alpha = torch.cos(torch.pi / 2 * (b.t.double() + 0.008) / 1.008)
+    expected = 0.25 * (alpha**2 if loss == "eps" else torch.ones(6))
+    assert torch.allclose(trainer.losses(b, text()).double(), expected.double(), atol=1e-5)
 
 
 def test_a_dropped_text_is_null_text():

@@ -263,3 +263,26 @@ def test_embeddings_alone_serve_for_training_where_the_encoder_is_not(book, enco
         train(
             "--stage", "base", "--data", f"{HERE / 'picture_book.py'}:page", "--encoder", folder, "-o", tmp_path / "c"
         )
+
+
+def test_a_training_may_start_from_another_checkpoints_weights(book, encoder, tmp_path):
+    given = ("--stage", "base", "--data", book, "--encoder", encoder)
+    train(*given, "--steps", 3, "-o", tmp_path / "first")
+    train(*given, "--steps", 1, "--warmup", 50, "--init", tmp_path / "first", "-o", tmp_path / "second")
+    first, second = (load_file(tmp_path / name / "base.safetensors") for name in ("first", "second"))
+    assert same(first, second), "the first step of a warm-up moves nothing"
+    with pytest.raises(UserError, match="init is .* there, null here"):
+        train(*given, "--steps", 2, "--warmup", 50, "-o", tmp_path / "second")
+    with pytest.raises(UserError, match="has no stage 'base' with this preset's network and text encoder"):
+        train(
+            "--stage",
+            "base",
+            "--data",
+            book,
+            "--encoder",
+            "none",
+            "--init",
+            tmp_path / "first",
+            "-o",
+            tmp_path / "third",
+        )
