@@ -2,10 +2,11 @@
 
     python benchmarks/imagen.py [--device cpu|cuda] [--batch N] [--turns N] [--only sampling|training] --json FILE
 
-Ours has the width, multipliers, blocks and attention resolutions that imagen-pytorch's ``BaseUnet64`` has at dim 128; the
-peer keeps its own defaults in all else. The two are not one network (ours attends after every block, the peer once per
-resolution, and the peer changes its width a resolution later), so their FLOP and parameters are given beside the
-times. FLOP are counted by torch on the calls that are timed: a multiplication and an addition are two.
+Ours has the blocks and attention resolutions that imagen-pytorch's ``BaseUnet64`` has at dim 128, and nearly as many
+parameters (113 M to 107 M): the peer's width changes a resolution later on the way down than on the way up, so at 64, 32, 16
+and 8 pixels it has 128, 128, 256, 384 and 128, 256, 384, 512 channels, and ours 128, 128, 256, 512 both ways. Ours
+attends after every block, the peer once per resolution. FLOP and parameters of both are given beside the times; torch
+counts the FLOP on the calls that are timed, a multiplication and an addition as two.
 
 sampling: ε̂ of a batch under classifier-free guidance, as each library has it in its loop. Ours has read the text before
 the loop starts, and runs both branches in one pass; the peer reads the text at every step, and runs a pass per branch.
@@ -57,7 +58,7 @@ def our_network() -> nn.Module:
     from drawbench.generators.imagen.config import UNetConfig
     from drawbench.generators.imagen.unet import UNet
 
-    return UNet(UNetConfig(64, WIDTH, (1, 2, 3, 4), 3, (32, 16, 8), 64, TEXT_DIM))
+    return UNet(UNetConfig(64, WIDTH, (1, 1, 2, 4), 3, (32, 16, 8), 64, TEXT_DIM))
 
 
 def peer_network() -> nn.Module:
