@@ -40,7 +40,7 @@ def atomic(path: Path) -> Iterator[Path]:
     beside = path.with_name(f".{path.name}.{host()}-{os.getpid()}-{next(_NUMBERS)}.tmp")
     try:
         yield beside
-        with open(beside, "rb") as file:
+        with open(beside, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except BaseException:

@@ -83,13 +83,15 @@ def read_foreign(path: Path) -> Imported:
                 facts["icc_profile"] = "ignored"
             orientation = image.getexif().get(0x0112, 1)
             image.load()
+            if orientation in range(2, 9):
+                facts["exif_orientation"] = int(orientation)
+                image = PIL.ImageOps.exif_transpose(image)
+    except UserError:
+        raise
     except PIL.UnidentifiedImageError as error:
         raise UserError(f"{path.name} is not an image; make it anew or copy it again") from error
-    except (OSError, SyntaxError, ValueError, EOFError, PIL.Image.DecompressionBombError) as error:
+    except Exception as error:  # A damaged file may raise anything: TypeError and struct.error were seen too.
         raise UserError(f"{path.name} cannot be read as an image ({error}); make it anew or copy it again") from error
-    if orientation in range(2, 9):
-        facts["exif_orientation"] = int(orientation)
-        image = PIL.ImageOps.exif_transpose(image)
     return Imported(_to_rgb(path, image), facts)
 
 

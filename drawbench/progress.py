@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
-def progress(total: int, *, unit: str, label: str, done: int = 0) -> tqdm[Any]:
+def progress(total: int, *, unit: str, label: str, done: int = 0, shown: bool = True) -> tqdm[Any]:
     """Returns a bar with rate and time left. ``done`` counts towards the total but not towards the rate."""
     from tqdm import tqdm
 
@@ -24,6 +24,7 @@ def progress(total: int, *, unit: str, label: str, done: int = 0) -> tqdm[Any]:
         dynamic_ncols=live,
         unit_scale=False,
         smoothing=0.1,
+        disable=not shown,
     )
 
 

@@ -11,6 +11,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="drawbench-no-hub-")
 os.environ["DRAWBENCH_CACHE"] = tempfile.mkdtemp(prefix="drawbench-cache-")  # For fixtures that outlive a test.
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # Before torch: workers that each use all cores wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
 

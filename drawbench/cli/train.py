@@ -79,7 +79,7 @@ way_options = together(
     metavar="NAME|FOLDER|none",
     help="Text encoder, or a folder of its embeddings (default: the preset's). none: an unconditional cascade.",
 )
-@click.option("--encoder-dtype", type=click.Choice(["bf16", "fp32"]), default="bf16", show_default=True)
+@click.option("--encoder-dtype", type=click.Choice(["bf16", "fp32"]), help="Of its arithmetic (default: bf16).")
 @click.option("--max-tokens", type=click.IntRange(min=4), help="Longer captions are cut (default: 256).")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="The checkpoint to make or go on with."
@@ -98,7 +98,7 @@ def train(
     data: str,
     captions: Path | None,
     encoder: str | None,
-    encoder_dtype: str,
+    encoder_dtype: str | None,
     max_tokens: int | None,
     output: Path,
     init: Path | None,

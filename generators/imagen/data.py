@@ -8,6 +8,7 @@ passed on as `Bad`, never trained on.
 from __future__ import annotations
 
 import hashlib
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -59,7 +60,8 @@ class Folder:
         self.rows, self.seed, self.size = rows, seed, len(rows)
 
     def digest(self) -> str:
-        return digest([[row.name, row.caption] for row in self.rows])
+        """Of names and captions; of the images only how many there are."""
+        return f"{self.size} rows, {digest([[row.name, row.caption] for row in self.rows])[:16]}"
 
     def read(self, position: int) -> Found | Bad:
         epoch, place = divmod(position, self.size)
@@ -85,8 +87,9 @@ class Function:
         return {**self.__dict__, "_loaded": None}  # Worker processes load it themselves.
 
     def digest(self) -> str:
-        file = source(self.plugin)
-        return digest([self.plugin.target, file])
+        code = source(self.plugin)  # Of one's own file, wherever it lies, the digest.
+        name = self.plugin.target.rpartition(":")[2] if "source sha256" in code else self.plugin.target
+        return f"function {name}, {digest(code)[:16]}"
 
     def read(self, position: int) -> Found | Bad:
         if self._loaded is None:
@@ -97,7 +100,9 @@ class Function:
             return Bad(str(position), f"{type(error).__name__}: {error}", fatal=True)
         match made:
             case (Image.Image() as image, str(caption)):
-                return Found(str(position), image.convert("RGB"), caption)
+                if image.mode != "RGB":
+                    return Bad(str(position), f"its image has mode {image.mode!r}, not 'RGB'", fatal=True)
+                return Found(str(position), image, caption.strip())
         return Bad(str(position), f"it gave {type(made).__name__}, not (PIL image, caption)", fatal=True)
 
 
@@ -106,9 +111,9 @@ class Batch(NamedTuple):
 
     positions: Tensor
     images: Tensor
-    """``(B, 3, S, S)`` in [-1, 1]."""
+    """``(B, 3, S, S)`` uint8."""
     low_res: Tensor | None
-    """``(B, 3, s, s)`` in [-1, 1], not yet noised."""
+    """``(B, 3, s, s)`` uint8, not noised."""
     captions: tuple[str, ...]
     t: Tensor
     """``(B,)`` in [0, 1)."""
@@ -173,6 +178,7 @@ def batches(samples: Samples, start: int, step: int, size: int, workers: int) ->
         num_workers=workers,
         collate_fn=_join_portion,
         persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_first,
         prefetch_factor=max(2, 2 * size // (portion * max(workers, 1))) if workers else None,
     )
     enough = max(samples.data.size or 0, 64)
@@ -196,7 +202,8 @@ def batches(samples: Samples, start: int, step: int, size: int, workers: int) ->
         while count >= size:
             whole = join(waiting)
             yield take(whole, 0, size)._replace(bad=tuple(bad))
-            waiting, bad, count = [take(whole, size, count)], [], count - size
+            waiting = [copy(take(whole, size, count))] if count > size else []  # A view would keep the whole.
+            bad, count = [], count - size
 
 
 def join(parts: Sequence[Batch]) -> Batch:
@@ -235,6 +242,11 @@ def take(batch: Batch, first: int, last: int) -> Batch:
     )
 
 
+def copy(batch: Batch) -> Batch:
+    """Returns the samples in memory of their own."""
+    return Batch(*(value.clone() if isinstance(value, Tensor) else value for value in batch))  # type: ignore[arg-type]
+
+
 def square(image: Image.Image, size: int) -> Image.Image:
     """Returns the middle square of an image at a size (bicubic, antialiased).
 
@@ -249,9 +261,13 @@ def square(image: Image.Image, size: int) -> Image.Image:
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """Returns an RGB image as ``(3, H, W)`` in [-1, 1]."""
-    pixels = torch.from_numpy(np.array(image))
-    return pixels.permute(2, 0, 1).float().div(127.5).sub(1)
+    """Returns an RGB image as ``(3, H, W)`` uint8."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def to_float(pixels: Tensor) -> Tensor:
+    """Maps uint8 to [-1, 1]."""
+    return pixels.float().div(127.5).sub(1)
 
 
 def crop_together(high: Tensor, low: Tensor | None, side: int, x: float, y: float) -> tuple[Tensor, Tensor | None]:
@@ -278,6 +294,11 @@ class _Positions:
         while True:
             yield [position + n * self.step for n in range(self.portion)]
             position += self.portion * self.step
+
+
+def _leave_signals_to_the_first(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _join_portion(found: Sequence[Batch | Bad]) -> tuple[Batch | None, list[Bad]]:

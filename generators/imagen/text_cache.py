@@ -52,7 +52,7 @@ class TextEmbeddings:
             self.folder, self.encoder = embeddings_folder(source.digest), source
             self.made_by = {
                 "digest": source.digest,
-                "name": _lasting_name(source),
+                "name": lasting_name(source),
                 "dtype": source.config.dtype,
                 "max_tokens": source.limit,
                 "identity": dict(source.identity),
@@ -198,7 +198,7 @@ def _key(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _lasting_name(encoder: TextEncoder) -> str:
+def lasting_name(encoder: TextEncoder) -> str:
     """Returns the encoder's name on the hub, or where its folder lies, seen from anywhere."""
     name = encoder.config.name
     return str(encoder.folder.resolve()) if Path(name).expanduser().is_dir() else name

@@ -142,17 +142,18 @@ class TextEncoder:
                     )
                 yield index, Encoded(embeddings, lengths[index])
 
-    def padded(self, texts: Sequence[str]) -> Text:
+    def padded(self, texts: Sequence[str]) -> list[Encoded]:
         """Returns the texts' embeddings by one pass. Padding is masked; that other texts go with a text moves its last digits."""
         if self._network is None:
             self._load()
-        _, ids = self._tokens(texts)
+        lengths, ids = self._tokens(texts)
         mask = torch.arange(max(map(len, ids))) < torch.tensor([len(row) for row in ids])[:, None]
         tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
-        hidden = self._forward(tokens.to(self.device), mask.to(self.device)) * mask[..., None]
-        if not hidden.isfinite().all():
+        hidden = self._forward(tokens.to(self.device), mask.to(self.device))
+        if not hidden[mask].isfinite().all():
             raise UserError(f"text encoder {self.config.name} gave values that are not finite in {self.config.dtype}")
-        return Text(hidden, mask)
+        rows = zip(hidden, mask, lengths, strict=True)
+        return [Encoded(row[real].clone(), length) for row, real, length in rows]
 
     def unload(self) -> None:
         """Lets the network go; the next text loads it again."""

@@ -24,15 +24,19 @@ class TextStream:
         self.encoder, self.kept_bytes = encoder, kept_bytes
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
         self._bytes = 0
+        self.cut = 0
+        """How many captions were longer than the encoder takes, each counted when it was encoded."""
 
     def __call__(self, captions: Sequence[str]) -> Text:
         """Returns embeddings on the CPU, in their own dtype, padded with zeros to the longest."""
         new = list(dict.fromkeys(caption for caption in captions if caption not in self._kept))
-        for some in [[caption] for caption in new] if self.encoder.device == "cpu" else [new] if new else []:
-            made = self.encoder.padded(some)
-            for caption, embeddings, mask in zip(some, made.embeddings, made.mask, strict=True):
-                self._kept[caption] = embeddings[mask].clone()
-                self._bytes += self._kept[caption].nbytes
+        together = 1 if self.encoder.device == "cpu" else self.encoder.batch_size
+        for first in range(0, len(new), together):
+            some = new[first : first + together]
+            for caption, encoded in zip(some, self.encoder.padded(some), strict=True):
+                self._kept[caption] = encoded.embeddings
+                self._bytes += encoded.embeddings.nbytes
+                self.cut += encoded.tokens > self.encoder.limit
         for caption in captions:
             self._kept.move_to_end(caption)
         text = pad([self._kept[caption] for caption in captions])

@@ -15,7 +15,7 @@ from drawbench.generators.imagen.adafactor import Adafactor
 from drawbench.generators.imagen.augmentation import augment
 from drawbench.generators.imagen.checkpoint import build_network
 from drawbench.generators.imagen.config import Recipe, StageConfig
-from drawbench.generators.imagen.data import Batch, take
+from drawbench.generators.imagen.data import Batch, take, to_float
 from drawbench.generators.imagen.diffusion import diffuse, eps_from_v, squared_error, v_from_x0
 from drawbench.generators.imagen.ema import EMA
 from drawbench.generators.imagen.layers import Text
@@ -78,14 +78,14 @@ class Trainer:
         """Returns the squared error in ε (or v) of each sample, ``(B,)``, for its own time, noise, aug level and dropped text."""
         device = self.device
         eps, t = batch.eps.to(device), batch.t.to(device)
-        level, x = log_snr(self.stage.schedule, batch.t), batch.images.to(device)
+        level, x = log_snr(self.stage.schedule, batch.t), to_float(batch.images.to(device))
         z = diffuse(x, eps, level)
         if text is not None:
             text = Text(text.embeddings.to(device).float(), text.mask.to(device))
             text = drop_text(text, batch.drop.to(device) < self.recipe.text_drop)
         given: tuple[Any, ...] = (z, t, text)
         if batch.low_res is not None and batch.aug_noise is not None:
-            low_res = augment(batch.low_res.to(device), batch.aug_noise.to(device), batch.aug_level)
+            low_res = augment(to_float(batch.low_res.to(device)), batch.aug_noise.to(device), batch.aug_level)
             given = (*given, low_res, batch.aug_level.to(device))
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.recipe.dtype == "bf16"):
             predicted = self._model(*given).float()
@@ -115,6 +115,11 @@ class Trainer:
         self.ema.update(self.network, self.step)
         return total
 
+    def is_finite(self) -> bool:
+        """Says whether every weight, and every average, is a number."""
+        tensors = [*self.network.parameters(), *self.ema.weights.values()]
+        return bool(torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all())
+
     def begin_from(self, weights: Mapping[str, Tensor]) -> None:
         """Starts from other weights than fresh ones: network and average; the optimizer knows nothing of them."""
         self.network.load_state_dict(weights)
@@ -135,3 +140,9 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.ema.load(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, moments in self.optimizer.state.items():
+            for name, moment in moments.items():
+                if isinstance(moment, Tensor):  # In memory of its own, in the parameter's layout: a fused step goes by
+                    # memory, and what a GPU saved has another order there than a CPU's parameters.
+                    like = parameter if moment.shape == parameter.shape else moment
+                    moments[name] = torch.empty_like(like, dtype=moment.dtype, device=moment.device).copy_(moment)

@@ -25,8 +25,8 @@ class Log:
         if not writes:
             return
         if self.file.is_file():
-            kept = [line for line in self.file.read_text("utf-8").splitlines(keepends=True) if _step(line) <= step]
-            write_atomic(self.file, "".join(kept).encode())
+            kept = [line for line in self.file.read_bytes().splitlines(keepends=True) if _step(line) <= step]
+            write_atomic(self.file, b"".join(kept))
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -41,7 +41,7 @@ class Log:
         entry = {
             "step": trainer.step,
             "loss": loss,
-            "learning_rate": learning_rate(trainer.recipe, trainer.step),
+            "learning_rate": learning_rate(trainer.recipe, trainer.step - 1),
             "images_per_second": round(images_per_second, 3),
             "samples": trainer.step * trainer.recipe.batch_size,
         }
@@ -66,8 +66,8 @@ class Log:
             self._board.close()
 
 
-def _step(line: str) -> int:
+def _step(line: bytes) -> int:
     try:
-        return int(json.loads(line)["step"])
+        return int(json.loads(line)["step"]) if line.endswith(b"\n") else 2**63
     except (ValueError, KeyError, TypeError):
         return 2**63  # Cut off in the writing.

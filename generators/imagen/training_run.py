@@ -8,6 +8,7 @@ data), ``log.jsonl``, ``events.out.tfevents.*`` for TensorBoard, ``samples/<step
 from __future__ import annotations
 
 import json
+import math
 import signal
 import threading
 import time
@@ -17,9 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
+from filelock import FileLock, Timeout
 from torch import distributed
 
 from drawbench.errors import UserError
@@ -40,6 +42,11 @@ Texts = Callable[[Sequence[str]], Text]
 """Returns the embeddings of captions, on the CPU."""
 
 _FORMAT = 1
+_GO_ON, _SAVE, _STOP = range(3)
+_AGREE_STEPS = 5
+_TOLD = 5
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,15 @@ class Outcome(NamedTuple):
     interrupted: bool
 
 
+class Place(NamedTuple):
+    """How far the data has been used, and what of it was bad."""
+
+    positions: list[int]
+    """The next one of each process."""
+    bad: dict[str, str]
+    """File or number → reason, of all processes."""
+
+
 class Process(NamedTuple):
     """Which of how many processes this is (torchrun's RANK and WORLD_SIZE)."""
 
@@ -89,68 +105,63 @@ def train(checkpoint: Checkpoint, trainer: Trainer, work: Work, process: Process
         UserError: the folder has a training of another identity, or a damaged state; the data is unusable; or the loss is
             not finite (what was saved before stays).
     """
-    stage = trainer.stage
-    folder = training_folder(checkpoint.folder, stage)
-    if process.rank == 0:
-        sweep(checkpoint.folder)
-        sweep(folder)
-        _claim(folder, work.identity)
-    _barrier(process)
-    position, bad = _resume(folder, trainer, process)
-    log = Log(folder, trainer.step, writes=process.rank == 0)
+    folder = training_folder(checkpoint.folder, trainer.stage)
+    with _alone(folder, process):
+        if process.rank == 0:
+            sweep(checkpoint.folder)
+            sweep(folder)
+            _claim(folder, work.identity)
+        _barrier(process)
+        place = _resume(folder, trainer, process)
+        return _go_on(folder, checkpoint, trainer, work, place, process)
+
+
+def _go_on(
+    folder: Path, checkpoint: Checkpoint, trainer: Trainer, work: Work, place: Place, process: Process
+) -> Outcome:
     start, began = trainer.step, time.monotonic()
     saved = began
     loss: float | None = None
     window: list[torch.Tensor] = []
-    stops = 0
-    size = trainer.recipe.batch_size // process.processes
-    stream = batches(work.samples, position + process.rank, process.processes, size, work.workers)
-
-    def save() -> None:
-        if not all(bool(torch.isfinite(one)) for one in window):
-            raise UserError(
-                f"the loss is not finite after step {trainer.step}: give a smaller --lr or --dtype fp32; what was saved "
-                f"before stays in {folder}"
-            )
-        _save(folder, checkpoint, trainer, position, bad, process)
-
+    log = Log(folder, start, writes=process.rank == 0)
+    rank, size = process.rank, trainer.recipe.batch_size // process.processes
+    stream = batches(work.samples, place.positions[rank], process.processes, size, work.workers)
     with (
         _interruptions() as asked,
-        progress(work.steps, unit="step", label=f"train {stage.name}", done=start) as bar,
+        progress(
+            work.steps, unit="step", label=f"train {trainer.stage.name}", done=start, shown=process.rank == 0
+        ) as bar,
     ):
         while trainer.step < work.steps:
             batch = next(stream)
-            _note(folder, bad, batch.bad, process)
+            _note(place.bad, batch.bad)
             text = None if work.texts is None else work.texts(batch.captions)
             window.append(trainer.train(batch, text))
-            # The next position of the first process; bad samples make processes differ, and the furthest counts.
-            position = int(batch.positions[-1]) - process.rank + process.processes
+            place.positions[rank] = int(batch.positions[-1]) + process.processes
             bar.update()
-            if trainer.step % LOG_STEPS == 0 or trainer.step == work.steps:
+            ends = trainer.step == work.steps
+            if trainer.step % LOG_STEPS == 0 or ends:
                 loss = _mean(window, process)
                 window.clear()
+                if not math.isfinite(loss):
+                    raise _not_finite("loss", trainer, folder)
                 rate = (trainer.step - start) * trainer.recipe.batch_size / (time.monotonic() - began)
                 log.write(trainer, loss, rate)
                 bar.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} images/s")
-                if not loss < float("inf"):
-                    window.append(torch.tensor(loss))
-                    save()
-            late = work.max_minutes is not None and time.monotonic() - began > 60 * work.max_minutes
-            due = time.monotonic() - saved > 60 * work.save_minutes
-            stops = _agree(2 if late or asked() else 1 if due else 0, process)
-            if stops:
-                save()
-                _draw(folder, trainer, work, log, process)
+            wish = _SAVE if time.monotonic() - saved > 60 * work.save_minutes else _GO_ON
+            if asked() or (work.max_minutes is not None and time.monotonic() - began > 60 * work.max_minutes):
+                wish = _STOP
+            agreed = _SAVE if ends else _agree(wish, trainer.step, process)
+            if agreed != _GO_ON:
+                _save(folder, checkpoint, trainer, place, process)
                 saved = time.monotonic()
-            if stops == 2:
-                break
-        else:
-            if trainer.step > start:
-                save()
+            if agreed == _SAVE:  # Who wants it to stop does not wait for pictures.
                 _draw(folder, trainer, work, log, process)
+            if agreed == _STOP:
+                break
     log.close()
     images = (trainer.step - start) * trainer.recipe.batch_size
-    return Outcome(trainer.step, images, time.monotonic() - began, loss, Counter(bad.values()), asked())
+    return Outcome(trainer.step, images, time.monotonic() - began, loss, Counter(place.bad.values()), asked())
 
 
 def training_folder(checkpoint: Path, stage: StageConfig) -> Path:
@@ -175,9 +186,9 @@ def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
     if not file.is_file():
         write_atomic(file, (json.dumps(identity, indent=1) + "\n").encode())
         return
-    there = read_identity(folder) or {}
-    for name in sorted(there.keys() | identity.keys()):
-        old, new = there.get(name), json.loads(json.dumps(identity.get(name)))
+    there, here = _flat(read_identity(folder) or {}), _flat(json.loads(json.dumps(identity)))
+    for name in sorted(there.keys() | here.keys()):
+        old, new = there.get(name), here.get(name)
         if old != new:
             raise UserError(
                 f"{folder} holds another training: {name} is {_short(old)} there, {_short(new)} here; give the same, or "
@@ -185,47 +196,79 @@ def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
             )
 
 
+def _flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Returns nested fields under dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+    return flat
+
+
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def _resume(folder: Path, trainer: Trainer, process: Process) -> tuple[int, dict[str, str]]:
-    """Loads the state that is there; returns the place in the data and what was bad so far."""
-    file = folder / "state.pt"
-    if not file.is_file():
-        return 0, {}
-    try:
-        state = torch.load(file, map_location=trainer.device, weights_only=True)
-        if state["format"] != _FORMAT:
-            raise UserError(f"{file} has the format {state['format']}, not {_FORMAT}; train into another folder")
-        trainer.load(state)
-        position, bad = int(state["position"]), dict(state["bad"])
-    except UserError:
-        raise
-    except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
+def _resume(folder: Path, trainer: Trainer, process: Process) -> Place:
+    """Loads the state that is there; returns the place in the data."""
+    file, count = folder / "state.pt", process.processes
+    place = Place(list(range(count)), {})
+    if file.is_file():
+        try:
+            state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            if state["format"] != _FORMAT:
+                raise UserError(f"{file} has the format {state['format']}, not {_FORMAT}; train into another folder")
+            trainer.load(state)
+            place = Place([int(position) for position in state["positions"]], dict(state["bad"]))
+        except UserError:
+            raise
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            raise UserError(
+                f"{file} cannot be read ({type(error).__name__}: {first}); delete it to begin again, or restore it"
+            ) from error
+        if process.rank == 0:
+            say(f"going on from step {trainer.step}")
+        if len(place.positions) != count:
+            furthest = max(place.positions)  # Where data was bad the processes differ.
+            if process.rank == 0:
+                say(f"it was {len(place.positions)} processes, and is {count}: from here on sums are rounded otherwise")
+            place = Place([furthest + rank for rank in range(count)], place.bad)
+    if process.rank == 0 and place.bad:
+        _write_bad(folder, place.bad)
+    if len(set(_gathered((trainer.step, *place.positions), process))) > 1:
         raise UserError(
-            f"{file} cannot be read ({type(error).__name__}: {first}); delete it to begin again, or restore it"
-        ) from error
-    if process.rank == 0:
-        say(f"going on from step {trainer.step}")
-    return position, bad
+            f"the processes found different states in {folder}; every node needs the same folder: give -o on a shared disk"
+        )
+    return place
 
 
-def _save(
-    folder: Path, checkpoint: Checkpoint, trainer: Trainer, position: int, bad: Mapping[str, str], process: Process
-) -> None:
+def _save(folder: Path, checkpoint: Checkpoint, trainer: Trainer, place: Place, process: Process) -> None:
     """Writes the averaged weights, then the state: whoever is killed between the two goes on from the state before."""
-    furthest = torch.tensor(position, device=trainer.device)
-    if process.processes > 1:
-        distributed.all_reduce(furthest, distributed.ReduceOp.MAX)
+    if not all(_gathered(trainer.is_finite(), process)):
+        raise _not_finite("network", trainer, folder)
+    positions = _gathered(place.positions[process.rank], process)
+    for found in _gathered(place.bad, process):
+        place.bad.update(found)
     if process.rank:
         return
     save_stage(checkpoint, trainer.stage, trainer.ema.weights)
-    state = {"format": _FORMAT, "position": int(furthest), "bad": dict(bad), **trainer.state()}
     with atomic(folder / "state.pt") as file:
-        torch.save(state, file)
+        torch.save({"format": _FORMAT, "positions": positions, "bad": place.bad, **trainer.state()}, file)
+    if place.bad:
+        _write_bad(folder, place.bad)
+
+
+def _write_bad(folder: Path, bad: Mapping[str, str]) -> None:
+    lines = (json.dumps({"what": what, "reason": reason}) + "\n" for what, reason in bad.items())
+    write_atomic(folder / "bad_data.jsonl", "".join(lines).encode())
+
+
+def _not_finite(what: str, trainer: Trainer, folder: Path) -> UserError:
+    return UserError(
+        f"the {what} is not finite at step {trainer.step}: give a smaller --lr or --dtype fp32; what was saved before stays "
+        f"in {folder}"
+    )
 
 
 def _draw(folder: Path, trainer: Trainer, work: Work, log: Log, process: Process) -> None:
@@ -235,17 +278,12 @@ def _draw(folder: Path, trainer: Trainer, work: Work, log: Log, process: Process
         log.image(draw_grid(trainer, work.grid, text), file, trainer.step)
 
 
-def _note(folder: Path, known: dict[str, str], found: Sequence[Bad], process: Process) -> None:
-    """Records what was bad, once each: in words for the first few, in a file for all."""
-    new = {one.what: one.reason for one in found if one.what not in known}
-    if not new:
-        return
-    known |= new
-    with open(folder / "bad_data.jsonl", "a", encoding="utf-8") as file:
-        file.writelines(json.dumps({"what": what, "reason": reason}) + "\n" for what, reason in new.items())
-    if process.rank == 0 and len(known) - len(new) < 5:
-        for what, reason in list(new.items())[:5]:
-            say(f"not trained on: {what}: {reason}")
+def _note(known: dict[str, str], found: Sequence[Bad]) -> None:
+    """Remembers what was bad, and tells of the first few."""
+    for one in found:
+        if one.what not in known and len(known) < _TOLD:
+            say(f"not trained on: {one.what}: {one.reason}")
+        known.setdefault(one.what, one.reason)
 
 
 def _mean(window: Sequence[torch.Tensor], process: Process) -> float:
@@ -256,19 +294,43 @@ def _mean(window: Sequence[torch.Tensor], process: Process) -> float:
     return float(mean)
 
 
-def _agree(wish: int, process: Process) -> int:
-    """Returns the largest wish of any process (0 go on, 1 save, 2 save and stop), so that all do the same."""
+def _agree(wish: int, step: int, process: Process) -> int:
+    """Returns the largest wish of any process, so that all do the same; several ask each other every few steps only."""
     if process.processes == 1:
         return wish
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    agreed = torch.tensor(wish, device=device)
-    distributed.all_reduce(agreed, distributed.ReduceOp.MAX)
-    return int(agreed)
+    return max(_gathered(wish, process)) if step % _AGREE_STEPS == 0 else _GO_ON
+
+
+def _gathered(value: T, process: Process) -> list[T]:
+    """Returns what each process has."""
+    if process.processes == 1:
+        return [value]
+    values: list[Any] = [None] * process.processes
+    distributed.all_gather_object(values, value)
+    return values
 
 
 def _barrier(process: Process) -> None:
     if process.processes > 1:
         distributed.barrier()
+
+
+@contextmanager
+def _alone(folder: Path, process: Process) -> Iterator[None]:
+    """Keeps a second training of the same stage out."""
+    if process.rank:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise UserError(f"{folder} is being trained by another process; wait for it, or give another -o") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

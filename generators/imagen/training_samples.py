@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from drawbench.generators.imagen.cascade import NoiseOf, Sampling, sample_stage
-from drawbench.generators.imagen.data import Batch, Samples, join, take
+from drawbench.generators.imagen.data import Batch, Samples, join, take, to_float
 from drawbench.generators.imagen.layers import Text
 from drawbench.generators.imagen.training import Trainer
 
@@ -38,13 +38,13 @@ def draw_grid(trainer: Trainer, batch: Batch, text: Text | None) -> Tensor:
     noise = NoiseOf(list(range(len(batch.positions))))
     with trainer.ema.applied(network), torch.compiler.set_stance("force_eager"):
         network.eval()
-        low_res = None if batch.low_res is None else batch.low_res.to(trainer.device)
+        low_res = None if batch.low_res is None else to_float(batch.low_res).to(trainer.device)
         size = tuple(batch.images.shape[-2:])
         drawn = sample_stage(stage, network, SAMPLING, text, low_res, noise, trainer.device, size).cpu()
         network.train()
-    rows = [drawn.clamp(-1, 1), batch.images]
+    rows = [drawn.clamp(-1, 1), to_float(batch.images)]
     if batch.low_res is not None:
-        rows.insert(0, functional.interpolate(batch.low_res, batch.images.shape[-2:], mode="nearest"))
+        rows.insert(0, functional.interpolate(to_float(batch.low_res), batch.images.shape[-2:], mode="nearest"))
     return torch.cat([_row(images) for images in rows], 1)
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -19,7 +20,7 @@ from drawbench.generators.imagen.captions import read_folder
 from drawbench.generators.imagen.checkpoint import Checkpoint, check_weights, load_network, open_checkpoint, save_config
 from drawbench.generators.imagen.config import PRESETS, EfficientUNetConfig, Recipe, StageConfig
 from drawbench.generators.imagen.data import Folder, Function, Samples, Source
-from drawbench.generators.imagen.text_cache import TextEmbeddings
+from drawbench.generators.imagen.text_cache import TextEmbeddings, lasting_name
 from drawbench.generators.imagen.text_encoder import TextEncoder, TextEncoderConfig
 from drawbench.generators.imagen.text_stream import TextStream
 from drawbench.generators.imagen.training import Trainer
@@ -37,7 +38,7 @@ class Given(NamedTuple):
     data: str
     captions: Path | None
     encoder: str | None
-    encoder_dtype: str
+    encoder_dtype: str | None
     max_tokens: int | None
     init: Path | None
     """A checkpoint whose stage of this name the training starts from."""
@@ -89,13 +90,13 @@ def set_up(given: Given, way: Way, folder: Path) -> Iterator[Made]:
         stage = next(stage for stage in stages if stage.name == given.stage)
         recipe = _recipe(preset.recipes[given.stage], given, folder, stage, device)
         _check(recipe, stage, way, process)
-        source = _source(given, stage, recipe, text)
+        source = _source(given, stage, recipe, text, speaks=process.rank == 0)
         low_res_size = stage.network.low_res_size if isinstance(stage.network, EfficientUNetConfig) else None
         samples = Samples(
             source, stage.network.image_size, low_res_size, recipe.crop, recipe.seed, captioned=text.config is not None
         )
-        checkpoint = _checkpoint(folder, stages, text)
         texts = _texts(text, source, process)
+        checkpoint = _checkpoint(folder, stages, text, process)
         first = None if given.init is None else open_checkpoint(given.init.expanduser())
         identity = {
             "preset": given.preset,
@@ -140,6 +141,10 @@ def describe(made: Made, outcome: Outcome) -> str:
     )
     if outcome.step < recipe.steps:
         line += "; the same command goes on"
+    if not outcome.images:
+        line = f"{stage.name}: it is at step {outcome.step} of {recipe.steps}: nothing to do; {made.checkpoint.file(stage)}"
+    if isinstance(made.work.texts, TextStream) and made.work.texts.cut:
+        line += f"\n{made.work.texts.cut} captions were longer than the text encoder takes and were cut"
     if outcome.bad:
         total, (reason, count) = sum(outcome.bad.values()), outcome.bad.most_common(1)[0]
         file = training_folder(made.checkpoint.folder, stage) / "bad_data.jsonl"
@@ -150,17 +155,21 @@ def describe(made: Made, outcome: Outcome) -> str:
 def _conditioning(name: str | None, given: Given, device: str) -> _Conditioning:
     if name is None:
         raise UserError(f"the preset {given.preset} has no text encoder of its own: --encoder NAME|FOLDER, or none")
+    is_embeddings = Path(name).expanduser().joinpath("encoder.json").is_file()
+    if (name == "none" or is_embeddings) and (given.encoder_dtype or given.max_tokens):
+        raise UserError(f"--encoder-dtype and --max-tokens are for a text encoder; --encoder {name} is none")
     if name == "none":
         return _Conditioning(None, None, 0, None, None)
-    dtype = cast("Literal['fp32', 'bf16']", given.encoder_dtype)
+    dtype = cast("Literal['fp32', 'bf16']", given.encoder_dtype or "bf16")
     limit = {} if given.max_tokens is None else {"max_tokens": given.max_tokens}
-    if (folder := Path(name).expanduser()).joinpath("encoder.json").is_file():
-        embeddings = TextEmbeddings(folder)
+    if is_embeddings:
+        embeddings = TextEmbeddings(Path(name).expanduser())
         by = embeddings.made_by
         config = TextEncoderConfig(by["name"], by["dtype"], by["max_tokens"])
         return _Conditioning(config, embeddings.digest, embeddings.dim(), embeddings, None)
     config = TextEncoderConfig(name, dtype, **limit)
     encoder = TextEncoder(config, device=device)
+    config = replace(config, name=lasting_name(encoder))  # Who samples may stand elsewhere.
     return _Conditioning(config, encoder.digest, encoder.dim, None, encoder)
 
 
@@ -171,9 +180,11 @@ def _fitted(stage: StageConfig, text: _Conditioning) -> StageConfig:
     return replace(stage, network=replace(stage.network, text_dim=text.dim))
 
 
-def _checkpoint(folder: Path, stages: Sequence[StageConfig], text: _Conditioning) -> Checkpoint:
+def _checkpoint(folder: Path, stages: Sequence[StageConfig], text: _Conditioning, process: Process) -> Checkpoint:
     """Returns the folder's checkpoint, which may have other stages already; it must be of the same cascade."""
     if not (folder / "config.json").is_file():
+        if process.rank:
+            return Checkpoint(folder, tuple(stages), text.config, text.digest)
         return save_config(folder, stages, text.config, text.digest)
     there = open_checkpoint(folder)
     if there.text_encoder_digest != text.digest:
@@ -208,6 +219,13 @@ def _recipe(preset: Recipe, given: Given, folder: Path, stage: StageConfig, devi
 def _check(recipe: Recipe, stage: StageConfig, way: Way, process: Process) -> None:
     if recipe.batch_size % process.processes:
         raise UserError(f"--batch-size {recipe.batch_size} cannot be shared by {process.processes} processes")
+    if recipe.decay_steps and recipe.steps > recipe.decay_steps:
+        raise UserError(
+            f"--steps {recipe.steps}: from step {recipe.decay_steps} on the learning rate is 0; give --decay-steps "
+            f"{recipe.steps}, or 0 for a rate that stays"
+        )
+    if recipe.decay_steps and recipe.warmup >= recipe.decay_steps:
+        raise UserError(f"--warmup {recipe.warmup} must be less than --decay-steps, which are {recipe.decay_steps}")
     if recipe.loss == "v" and stage.output != "v":
         raise UserError(f"--loss v is for stages whose output is v; {stage.name} of this preset predicts eps")
     if recipe.crop is None:
@@ -222,14 +240,14 @@ def _check(recipe: Recipe, stage: StageConfig, way: Way, process: Process) -> No
         )
 
 
-def _source(given: Given, stage: StageConfig, recipe: Recipe, text: _Conditioning) -> Source:
+def _source(given: Given, stage: StageConfig, recipe: Recipe, text: _Conditioning, speaks: bool) -> Source:
     folder = Path(given.data).expanduser()
     if not folder.is_dir() and (":" in given.data or given.data in {plugin.name for plugin in available("datasets")}):
         if given.captions is not None:
             raise UserError("--captions goes with a folder; a data function gives its captions itself")
         return Function(find("datasets", given.data), stage.network.image_size)
     read = read_folder(folder, given.captions, captioned=text.config is not None)
-    for fault, count in read.faults.items():
+    for fault, count in read.faults.items() if speaks else ():
         say(f"left out: {count} rows of the captions file: {fault} (the first: {read.examples[fault]})")
     return Folder(read.rows, recipe.seed)
 
@@ -273,7 +291,8 @@ def _processes(device: str) -> Iterator[tuple[Process, str]]:
     own = f"cuda:{local}" if gpu else device
     if gpu:
         torch.cuda.set_device(local)
-    distributed.init_process_group("nccl" if gpu else "gloo")
+    # All wait while the first encodes captions, or writes a large state.
+    distributed.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(days=1))
     try:
         yield Process(distributed.get_rank(), count), own
     finally:

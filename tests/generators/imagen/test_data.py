@@ -17,6 +17,7 @@ from drawbench.generators.imagen.data import (
     batches,
     crop_together,
     square,
+    to_float,
     to_tensor,
 )
 from drawbench.plugins import Plugin
@@ -174,6 +175,15 @@ def test_a_data_function_that_gives_something_else_is_told():
     assert data[0] == Bad("0", "it gave tuple, not (PIL image, caption)", fatal=True)
 
 
+def grey(position, size):
+    return Image.new("I;16", (size, size)), "a"
+
+
+def test_a_data_functions_image_is_not_converted_in_silence():
+    data = Samples(Function(Plugin("datasets", "grey", f"{__file__}:grey", "a file"), 8), 8, None, None, 0, True)
+    assert data[0] == Bad("0", "its image has mode 'I;16', not 'RGB'", fatal=True)
+
+
 def test_crops_of_both_resolutions_show_the_same():
     """The low-resolution image is the mean of each 4x4 block, wherever the crop lies."""
     high = torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -192,6 +202,6 @@ def test_crops_of_both_resolutions_show_the_same():
 def test_images_become_their_middle_square():
     image = Image.new("RGB", (30, 10), (255, 0, 0))
     image.paste((0, 0, 255), (10, 0, 20, 10))
-    pixels = to_tensor(square(image, 10))
+    pixels = to_float(to_tensor(square(image, 10)))
     assert torch.equal(pixels, torch.tensor([-1.0, -1.0, 1.0])[:, None, None].expand(3, 10, 10))
     assert to_tensor(square(image, 5)).shape == (3, 5, 5)

@@ -30,3 +30,6 @@ def test_it_forgets_what_was_not_asked_for_lately(tmp_path):
         assert stream._bytes == sum(one.nbytes for one in stream._kept.values()) <= 2000
     assert list(stream._kept)[-1] == "text 49"
     assert "text 0" not in stream._kept
+    assert stream.cut == 0
+    stream(["a text of more than sixty-four bytes, which is what this encoder was told to take"])
+    assert stream.cut == 1

@@ -1,5 +1,6 @@
 """One step of training: what the network is given, what is asked of it, and how the weights move."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -30,8 +31,11 @@ def batch(stage=BASE, count=6, seed=0):
     def uniform():
         return torch.rand(count, generator=generator)
 
+    def pixels(side):
+        return torch.randint(0, 256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
+
     return Batch(
-        torch.arange(count), normal(size).tanh(), None if low is None else normal(low).tanh(), ("a",) * count,
+        torch.arange(count), pixels(size), None if low is None else pixels(low), ("a",) * count,
         uniform(), normal(size), uniform(), None if low is None else normal(low), uniform(),
     )  # fmt: skip
 
@@ -55,7 +59,7 @@ class Recorder(nn.Module):
 def test_the_network_is_given_what_the_paper_says_and_asked_for_the_noise(stage):
     trainer = Trainer(stage, RECIPE, "cpu")
     trainer._model = recorder = Recorder()
-    b, words = batch(stage), text()
+    b, words = batch(stage)._replace(drop=torch.tensor([0.05, 0.5, 0.099, 0.1, 0.9, 0.01])), text()
     losses = trainer.losses(b, words)
     z, t, given, *upscale = recorder.given
     u = b.t.double().numpy()
@@ -64,15 +68,19 @@ def test_the_network_is_given_what_the_paper_says_and_asked_for_the_noise(stage)
     else:
         alpha = np.exp(-(0.1 * u + 9.95 * u**2) / 2)
     alpha = torch.from_numpy(alpha)[:, None, None, None]
-    expected = alpha * b.images + (1 - alpha**2).sqrt() * b.eps
+    expected = alpha * (b.images / 127.5 - 1) + (1 - alpha**2).sqrt() * b.eps
     assert torch.allclose(z.double(), expected, atol=1e-5)
     assert torch.equal(t, b.t)
     dropped = b.drop < 0.1
+    assert dropped.any()
+    assert not dropped.all()
+    assert given.embeddings[dropped].abs().max() == 0
+    assert (given.mask[dropped].sum(1) == 1).all()
     assert torch.equal(given.embeddings[~dropped], words.embeddings[~dropped])
     if stage is not BASE:
         low_res, level = upscale
         angle = torch.pi / 2 * b.aug_level[:, None, None, None]
-        assert torch.allclose(low_res, angle.cos() * b.low_res + angle.sin() * b.aug_noise, atol=1e-3)
+        assert torch.allclose(low_res, angle.cos() * (b.low_res / 127.5 - 1) + angle.sin() * b.aug_noise, atol=1e-3)
         assert torch.equal(level, b.aug_level)
     assert torch.allclose(losses, b.eps.square().flatten(1).mean(1))
 
@@ -83,7 +91,7 @@ class Truth(nn.Module):
     def __init__(self, stage, b, output, error):
         super().__init__()
         level = log_snr(stage.schedule, b.t)
-        self.answer = (b.eps if output == "eps" else v_from_x0(b.images, b.eps, level)) + error
+        self.answer = (b.eps if output == "eps" else v_from_x0(b.images / 127.5 - 1, b.eps, level)) + error
 
     def forward(self, *given):
         return self.answer
@@ -246,6 +254,31 @@ def test_a_state_goes_on_to_the_same_bits():
     assert a["step"] == b["step"] == 4
     for kind in ("network", "ema"):
         assert all(torch.equal(a[kind][name], b[kind][name]) for name in a[kind])
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adafactor"])
+def test_a_state_that_was_saved_in_another_memory_layout_goes_on_alike(optimizer):
+    """A GPU's convolutions lie channels last; a fused step goes by memory."""
+    recipe = replace(RECIPE, optimizer=optimizer)
+    ours, other = Trainer(BASE, recipe, "cpu"), Trainer(BASE, recipe, "cpu")
+    other.network.to(memory_format=torch.channels_last)
+    for trainer in (ours, other):
+        for number in range(3):
+            trainer.train(batch(seed=number), text())
+    resumed, plain = Trainer(BASE, recipe, "cpu"), Trainer(BASE, recipe, "cpu")
+    state = copy.deepcopy(other.state())
+    resumed.load(copy.deepcopy(state))
+    plain.load({**state, "optimizer": contiguous(state["optimizer"])})
+    for trainer in (resumed, plain):
+        trainer.train(batch(seed=3), text())
+    for a, b in zip(resumed.network.parameters(), plain.network.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def contiguous(nested):
+    if isinstance(nested, torch.Tensor):
+        return nested.contiguous()
+    return {key: contiguous(value) for key, value in nested.items()} if isinstance(nested, dict) else nested
 
 
 def test_nothing_global_decides_the_first_weights():

@@ -47,12 +47,12 @@ def train(*given):
 
 
 def on_disk(folder, stage="base"):
+    """Returns every tensor of a training, the published ones too, and the state."""
     state = torch.load(folder / "training" / stage / "state.pt", weights_only=True)
-    return {
-        **state["network"],
-        **{f"ema {k}": v for k, v in state["ema"].items()},
-        **load_file(folder / f"{stage}.safetensors"),
-    }, state
+    published = load_file(folder / f"{stage}.safetensors")
+    assert same(published, state["ema"]), "the average is what is published"
+    tensors = {f"network {name}": value for name, value in state["network"].items()}
+    return tensors | {f"ema {name}": value for name, value in state["ema"].items()}, state
 
 
 def same(a, b):
@@ -69,17 +69,15 @@ def test_stopped_and_taken_up_again_it_ends_in_the_same_bits(book, encoder, tmp_
     (whole, a), (parts, b) = on_disk(tmp_path / "whole", stage), on_disk(tmp_path / "parts", stage)
     assert same(whole, parts)
     assert a["step"] == b["step"] == 7
-    assert a["position"] == b["position"] == 28
+    assert a["positions"] == b["positions"] == [28]
     for one, other in zip(a["optimizer"]["state"].values(), b["optimizer"]["state"].values(), strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
-    fresh = [load_file(tmp_path / name / f"{stage}.safetensors") for name in ("whole", "parts")]
-    assert same(*fresh)
 
 
 def start(tmp_path, *given, **env):
     """Starts the command as a process."""
     command = [sys.executable, "-m", "drawbench", "train", *QUICK, *map(str, given)]
-    environment = {**os.environ, "PYTHONPATH": str(HERE), **env}
+    environment = {**os.environ, **env}
     return subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -87,7 +85,7 @@ def start(tmp_path, *given, **env):
 
 def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_bits(encoder, tmp_path):
     data = f"{HERE / 'picture_book.py'}:page"
-    given = ("--stage", "base", "--data", data, "--encoder", encoder)
+    given = ("--stage", "base", "--data", data, "--encoder", encoder, "--decay-steps", 0)
     process = start(tmp_path, *given, "--steps", 100_000, "-o", tmp_path / "out", PYTHONUNBUFFERED="1")
     log = tmp_path / "out" / "training" / "base" / "log.jsonl"
     deadline = time.monotonic() + 120
@@ -104,32 +102,20 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_bits(encoder, tmp
     train(*given, "--steps", state["step"] + 5, "-o", tmp_path / "whole")
     assert same(on_disk(tmp_path / "out")[0], on_disk(tmp_path / "whole")[0])
     logs = [(tmp_path / name / "training" / "base" / "log.jsonl").read_text().splitlines() for name in ("out", "whole")]
-    assert [json.loads(line)["loss"] for line in logs[0]][:1] == [json.loads(line)["loss"] for line in logs[1]][:1]
+    losses = [{json.loads(line)["step"]: json.loads(line)["loss"] for line in lines} for lines in logs]
+    before = [step for step in losses[0] if step <= state["step"]]
+    assert before
+    assert all(losses[0][step] == losses[1][step] for step in before)
 
 
 def test_two_processes_train_what_one_trains(book, encoder, tmp_path):
     """Up to rounding: a sample's noise, time and dropped text are its own, whoever has it."""
     given = ("--stage", "base", "--data", book, "--encoder", encoder, "--steps", 4, "--warmup", "1")
     train(*given, "-o", tmp_path / "one")
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "drawbench",
-        "train",
-    ]
-    command = [*torchrun, *QUICK, *map(str, given), "-o", str(tmp_path / "two")]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.count("step 4 of 4, 16 images") == 1
+    out = torchrun(*given, "-o", tmp_path / "two")
+    assert out.count("step 4 of 4, 16 images") == 1
     one, two = on_disk(tmp_path / "one")[1], on_disk(tmp_path / "two")[1]
-    assert one["position"] == two["position"] == 16
+    assert (one["positions"], two["positions"]) == ([16], [16, 17])
     for name, weight in one["network"].items():
         assert torch.allclose(weight, two["network"][name], atol=2e-4), name
     moved = max(float((one["network"][n] - w).abs().max()) for n, w in on_disk(tmp_path / "one")[1]["ema"].items())
@@ -174,21 +160,114 @@ def test_before_all_stages_are_trained_the_missing_one_is_named(book, tmp_path):
     assert imagen(checkpoint=str(tmp_path), stop_after="base")
 
 
-def test_bad_data_is_counted_and_told_at_the_end(encoder, tmp_path):
-    folder = print_book(tmp_path / "book", 5)
+def spoil(folder):
+    """Makes two of a book's pictures unusable, and adds a row without a caption."""
     (folder / "1.png").write_bytes(b"no picture")
     Image.new("RGB", (9, 9)).save(folder / "2.png")
     with open(folder / "captions.csv", "a") as file:
         file.write("0.png,\n")
-    given = ("--stage", "base", "--data", folder, "--encoder", encoder, "-o", tmp_path / "out")
+    return folder
+
+
+def test_bad_data_is_counted_and_told_at_the_end(encoder, tmp_path):
+    folder = spoil(print_book(tmp_path / "book", 5))
+    given = ("--stage", "base", "--data", folder, "--encoder", encoder)
     for steps in (3, 6):
-        out = train(*given, "--steps", steps)
+        out = train(*given, "--steps", steps, "-o", tmp_path / "out")
         assert "not trained on: 2 bad samples" in out
     lines = [
         json.loads(line)
         for line in (tmp_path / "out" / "training" / "base" / "bad_data.jsonl").read_text().splitlines()
     ]
     assert sorted(line["what"] for line in lines) == ["1.png", "2.png"], "each once, also after a restart"
+    train(*given, "--steps", 6, "-o", tmp_path / "whole", "--workers", 2)
+    assert same(on_disk(tmp_path / "out")[0], on_disk(tmp_path / "whole")[0])
+
+
+def torchrun(*given):
+    """Runs the command as two processes."""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "drawbench",
+        "train",
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, *QUICK, *map(str, given)], capture_output=True, text=True, timeout=300, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.long
+def test_two_processes_with_bad_data_go_on_to_the_same_bits(encoder, tmp_path):
+    folder = spoil(print_book(tmp_path / "book", 8))
+    given = ("--stage", "base", "--data", folder, "--encoder", encoder)
+    torchrun(*given, "--steps", 3, "-o", tmp_path / "parts")
+    out = torchrun(*given, "--steps", 7, "-o", tmp_path / "parts")
+    torchrun(*given, "--steps", 7, "-o", tmp_path / "whole")
+    assert "not trained on: 2 bad samples" in out
+    (parts, a), (whole, b) = on_disk(tmp_path / "parts"), on_disk(tmp_path / "whole")
+    assert same(parts, whole)
+    assert a["positions"] == b["positions"]
+
+
+def test_how_it_is_run_reaches_the_network(book, tmp_path, monkeypatch):
+    """bf16, gradient checkpointing, compilation and micro-batches, as the command sets them."""
+    from drawbench.generators.imagen import training
+
+    seen, made = {"dtypes": set(), "sizes": set()}, []
+    whole = training.Trainer.__init__
+
+    def note(module, given, out):
+        seen["dtypes"].add(out.dtype)
+        seen["sizes"].add(len(out))
+
+    def watched(self, *given, **options):
+        whole(self, *given, **options)
+        made.append(options)
+        self.network.first.register_forward_hook(note)
+        seen["recompute"] = self.network.recompute
+
+    monkeypatch.setattr(training.Trainer, "__init__", watched)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: seen.update(compiled=True))
+    given = ("--stage", "base", "--data", book, "--encoder", "none", "--steps", 1, "-o", tmp_path)
+    train(*given, "--dtype", "bf16", "--gradient-checkpointing", "--compile", "--micro-batch", 2)
+    assert torch.bfloat16 in seen["dtypes"]
+    assert 2 in seen["sizes"]
+    assert seen["recompute"]
+    assert seen["compiled"]
+
+
+def test_a_second_training_of_the_same_stage_is_kept_out(book, tmp_path):
+    from filelock import FileLock
+
+    (tmp_path / "training" / "base").mkdir(parents=True)
+    with (
+        FileLock(tmp_path / "training" / "base" / ".lock"),
+        pytest.raises(UserError, match="is being trained by another process"),
+    ):
+        train("--stage", "base", "--data", book, "--encoder", "none", "--steps", 1, "-o", tmp_path)
+
+
+def test_a_file_of_code_is_the_same_data_wherever_it_lies(encoder, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    for folder in (tmp_path, tmp_path / "elsewhere"):
+        (folder / "pages.py").write_text((HERE / "picture_book.py").read_text())
+    monkeypatch.chdir(tmp_path)
+    given = ("--stage", "base", "--encoder", encoder, "-o", tmp_path / "out")
+    train(*given, "--data", "pages.py:page", "--steps", 1)
+    train(*given, "--data", tmp_path / "elsewhere" / "pages.py:page", "--steps", 2)
+    with open(tmp_path / "pages.py", "a") as file:
+        file.write("# Changed.\n")
+    with pytest.raises(UserError, match="data is function page, .* there, function page, .* here"):
+        train(*given, "--data", "pages.py:page", "--steps", 3)
 
 
 @pytest.mark.parametrize(
@@ -248,8 +327,15 @@ def test_a_damaged_state_is_named(book, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_it_and_keeps_what_was_saved(book, tmp_path):
     given = ("--stage", "base", "--data", book, "--encoder", "none", "-o", tmp_path, "--lr", "1e30")
-    with pytest.raises(UserError, match=r"the loss is not finite after step \d+: give a smaller --lr"):
+    with pytest.raises(UserError, match=r"the loss is not finite at step 20: give a smaller --lr"):
         train(*given, "--steps", 20)
+    assert not (tmp_path / "base.safetensors").exists()
+
+
+def test_weights_that_are_not_finite_are_not_saved_though_the_loss_before_them_is(book, tmp_path):
+    given = ("--stage", "base", "--data", book, "--encoder", "none", "-o", tmp_path, "--warmup", "1", "--lr", "1e39")
+    with pytest.raises(UserError, match=r"the network is not finite at step 2: give a smaller --lr"):
+        train(*given, "--steps", 2)
     assert not (tmp_path / "base.safetensors").exists()
 
 
