@@ -121,7 +121,7 @@ def forwards(encoder, monkeypatch):
     """Returns a list that grows by the number of texts at each pass through the network."""
     passes = []
     forward = encoder._forward
-    monkeypatch.setattr(encoder, "_forward", lambda ids: passes.append(len(ids)) or forward(ids))
+    monkeypatch.setattr(encoder, "_forward", lambda ids, mask: passes.append(len(ids)) or forward(ids, mask))
     return passes
 
 
