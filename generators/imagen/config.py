@@ -116,15 +116,16 @@ SMALL = (
 """The paper's shapes at a size that one GPU trains: 250 M, 66 M and 63 M parameters, with text from T5-v1.1-large."""
 
 TINY = (
-    StageConfig("base", UNetConfig(16, 32, (1, 2), 1, (8,), 16, 64), "cosine"),
+    StageConfig("base", UNetConfig(16, 32, (1, 2), 1, (8,), 16, 64), "cosine", "v"),
     StageConfig(
-        "sr256", EfficientUNetConfig(32, 16, (Block(16, 1), Block(32, 2, self_attention=True)), 4, 64), "cosine"
+        "sr256", EfficientUNetConfig(32, 16, (Block(16, 1), Block(32, 2, self_attention=True)), 4, 64), "cosine", "v"
     ),
     StageConfig(
-        "sr1024", EfficientUNetConfig(64, 32, (Block(16, 1), Block(32, 2, cross_attention=True)), 4, 64), "linear"
+        "sr1024", EfficientUNetConfig(64, 32, (Block(16, 1), Block(32, 2, cross_attention=True)), 4, 64), "linear", "v"
     ),
 )
-"""For tests and trials on a CPU: 16→32→64 pixels."""
+"""For tests and trials on a CPU: 16→32→64 pixels. They predict v: after 400 steps of 8 images a super-resolution stage that
+predicts ε still had four times the squared error of one that predicts v (.39 to .09), and made its own colours."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class TrainingPreset:
 
 
 _SMALL = Recipe(steps=500_000, batch_size=256, warmup=2_000, decay_steps=500_000)
-_TINY = Recipe(3_000, 16, "adam", learning_rate=1e-3, warmup=100, decay_steps=3_000, ema=0.99, dtype="fp32")
+_TINY = Recipe(1_500, 16, "adam", 2e-3, warmup=100, decay_steps=1_500, ema=0.99, loss="v", dtype="fp32")
 
 PRESETS: Mapping[str, TrainingPreset] = {
     "PAPER": TrainingPreset(

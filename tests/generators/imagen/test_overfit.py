@@ -62,7 +62,7 @@ def four(tmp_path_factory):
     folder = tmp_path_factory.mktemp("four")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DRAWBENCH_CACHE", str(folder / "cache"))
-        quick = ["--steps", 400, "--decay-steps", 400, "--batch-size", 8, "--lr", 0.002, "--warmup", 20, "--ema", 0.98]
+        quick = ["--steps", 400, "--decay-steps", 400, "--batch-size", 8, "--warmup", 20, "--ema", 0.98]
         train(folder, "base", 4, *quick)
         yield folder
 

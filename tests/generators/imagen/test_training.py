@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from drawbench.generators.imagen.adafactor import Adafactor, factored_axes
-from drawbench.generators.imagen.config import PRESETS, TINY, Recipe
+from drawbench.generators.imagen.config import PRESETS, Recipe
 from drawbench.generators.imagen.data import Batch
 from drawbench.generators.imagen.diffusion import v_from_x0
 from drawbench.generators.imagen.ema import EMA
@@ -17,8 +17,8 @@ from drawbench.generators.imagen.layers import Text, null_text
 from drawbench.generators.imagen.schedule import log_snr
 from drawbench.generators.imagen.training import Trainer, drop_text, learning_rate
 
-BASE, SR256, SR1024 = TINY
-RECIPE = replace(PRESETS["TINY"].recipes["base"], batch_size=6, warmup=0, dtype="fp32")
+BASE, SR256, SR1024 = TINY = tuple(replace(stage, output="eps") for stage in PRESETS["TINY"].stages)
+RECIPE = replace(PRESETS["TINY"].recipes["base"], batch_size=6, warmup=0, loss="eps")
 
 
 def batch(stage=BASE, count=6, seed=0):

@@ -124,7 +124,7 @@ def test_two_processes_train_what_one_trains(book, encoder, tmp_path):
 
 def test_time_that_is_up_ends_it_with_a_checkpoint(book, tmp_path):
     out = train("--stage", "base", "--data", book, "--encoder", "none", "--max-minutes", "0.0001", "-o", tmp_path)
-    assert "step 1 of 3000" in out
+    assert "step 1 of 1500" in out
     assert (tmp_path / "base.safetensors").is_file()
     assert json.loads((tmp_path / "config.json").read_text())["text_encoder"] is None
 
@@ -273,7 +273,7 @@ def test_a_file_of_code_is_the_same_data_wherever_it_lies(encoder, tmp_path, mon
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("--lr", "0.01"), r"holds another training: learning_rate is 0.001 there, 0.01 here"),
+        (("--lr", "0.01"), r"holds another training: learning_rate is 0.002 there, 0.01 here"),
         (("--batch-size", "5"), "batch_size is 4 there, 5 here"),
         (("--data", "OTHER"), "data is .* there, .* here"),
         (("--encoder", "none"), "is a cascade with the text encoder .* not none"),
