@@ -67,12 +67,12 @@ way_options = together(
     "--data",
     required=True,
     metavar="FOLDER|FILE.py:FUNCTION",
-    help="Images with a captions file; or function(position, size) → (PIL image, caption), endless and repeatable.",
+    help="Images with a captions file; or function(position, size) → (RGB image, caption), endless and repeatable.",
 )
 @click.option(
     "--captions",
     type=click.Path(path_type=Path),
-    help="CSV, TSV or JSONL with the columns file_name and caption, or COCO's JSON (default: captions.* in the folder).",
+    help="CSV, TSV or JSONL with file_name and caption, or COCO's JSON (default: captions.* or metadata.* in the folder).",
 )
 @click.option(
     "--encoder",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from drawbench.errors import UserError
+from drawbench.prompt_files import is_broken
 
 NAMES = ("captions.csv", "captions.tsv", "captions.jsonl", "captions.json", "metadata.csv", "metadata.jsonl")
 _FILE_COLUMNS = ("file_name", "file", "filename", "image", "path", "image_path")
@@ -63,10 +64,12 @@ def read_folder(folder: Path, captions: Path | None, captioned: bool) -> Read:
     for name, caption in pairs:
         path = folder / name
         if name not in there:
-            there[name] = path.is_file()
-        fault = (
-            "empty caption" if captioned and not caption.strip() else None if there[name] else "image file not there"
-        )
+            there[name] = len(name) < 4096 and path.is_file()
+        fault = None if there[name] else "image file not there"
+        if captioned and not caption.strip():
+            fault = "empty caption"
+        elif is_broken(caption):
+            fault = "caption with half a character (a lone surrogate)"
         if fault is None:
             rows.append(Row(path, name, caption.strip()))
         else:
@@ -89,6 +92,9 @@ def _pairs(file: Path) -> Iterator[tuple[str, str]]:
     kind = file.suffix.lower()
     if kind in (".csv", ".tsv"):
         rows = csv.DictReader(io.StringIO(content, newline=""), delimiter="," if kind == ".csv" else "\t", strict=True)
+        names = [str(name).strip().lower() for name in rows.fieldnames or ()]
+        if len(set(names)) < len(names):
+            raise UserError(f"{file} names a column twice: {', '.join(names)}")
         try:
             yield from _from_table(file, ((rows.line_num, row) for row in rows))
         except csv.Error as error:
@@ -109,12 +115,17 @@ def _from_table(file: Path, rows: Iterator[tuple[int, dict[str, Any]]]) -> Itera
             lacking = _FILE_COLUMNS if name is None else _CAPTION_COLUMNS
             raise UserError(f"{file}, line {line}: it has {', '.join(lower)}; it needs one of {', '.join(lacking)}")
         if not isinstance(lower[name], str) or not isinstance(lower[caption] or "", str) or None in row:
-            raise UserError(f"{file}, line {line}: {name} and {caption} must be texts, and every field have its column")
+            raise UserError(
+                f"{file}, line {line}: {name} and {caption} must be texts, and no field without a column; put captions that "
+                "have commas in quotes"
+            )
         yield lower[name].strip(), lower[caption] or ""
 
 
 def _json_lines(file: Path, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(content.rstrip().split("\n"), 1):
+    for number, line in enumerate(content.split("\n"), 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -128,13 +139,19 @@ def _from_coco(file: Path, content: str) -> Iterator[tuple[str, str]]:
     try:
         whole = json.loads(content)
         names = {image["id"]: str(image["file_name"]) for image in whole["images"]}
-        pairs = [(names[one["image_id"]], str(one["caption"])) for one in whole["annotations"]]
+        pairs = [(names[one["image_id"]], _caption(one["caption"])) for one in whole["annotations"]]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
             f"{file} is not a captions file of COCO, with images (id, file_name) and annotations (image_id, caption): "
             f"{type(error).__name__}: {error}"
         ) from error
     yield from pairs
+
+
+def _caption(value: Any) -> str:
+    if not isinstance(value, str | None):
+        raise TypeError(f"the caption {value!r} is no text")
+    return value or ""
 
 
 def _first(row: dict[str, Any], columns: Sequence[str]) -> str | None:

@@ -23,6 +23,7 @@ from drawbench.errors import UserError
 from drawbench.generators.imagen.captions import Row
 from drawbench.images import read_foreign
 from drawbench.plugins import Plugin, source
+from drawbench.prompt_files import is_broken
 from drawbench.protocol import digest
 
 
@@ -103,7 +104,8 @@ class Function:
                 if image.mode != "RGB":
                     return Bad(str(position), f"its image has mode {image.mode!r}, not 'RGB'", fatal=True)
                 return Found(str(position), image, caption.strip())
-        return Bad(str(position), f"it gave {type(made).__name__}, not (PIL image, caption)", fatal=True)
+        kinds = ", ".join(type(one).__name__ for one in made) if isinstance(made, tuple) else type(made).__name__
+        return Bad(str(position), f"it gave ({kinds}), not (PIL image, caption)", fatal=True)
 
 
 class Batch(NamedTuple):
@@ -142,6 +144,8 @@ class Samples(Dataset[Batch | Bad]):
         name, image, caption = found
         if self.captioned and not caption.strip():
             return Bad(name, "its caption is empty")
+        if is_broken(caption):
+            return Bad(name, "its caption has half a character (a lone surrogate)")
         if min(image.size) < self.size:
             return Bad(name, f"{image.width}x{image.height} is smaller than the stage's {self.size}x{self.size}")
         high = to_tensor(square(image, self.size))

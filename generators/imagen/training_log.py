@@ -30,7 +30,9 @@ class Log:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            say("no log for TensorBoard, which is not installed (pip install tensorboard); log.jsonl has the same")
+            say(
+                "no log for TensorBoard, which is not installed (pip install 'drawbench[tensorboard]'); log.jsonl has the same"
+            )
             return
         self._board = SummaryWriter(str(folder), purge_step=step + 1)
 

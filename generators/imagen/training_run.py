@@ -86,6 +86,8 @@ class Place(NamedTuple):
     """The next one of each process."""
     bad: dict[str, str]
     """File or number → reason, of all processes."""
+    window: list[float]
+    """The losses since the last line of the log."""
 
 
 class Process(NamedTuple):
@@ -110,7 +112,7 @@ def train(checkpoint: Checkpoint, trainer: Trainer, work: Work, process: Process
         if process.rank == 0:
             sweep(checkpoint.folder)
             sweep(folder)
-            _claim(folder, work.identity)
+            _claim(folder, checkpoint.file(trainer.stage), work.identity)
         _barrier(process)
         place = _resume(folder, trainer, process)
         return _go_on(folder, checkpoint, trainer, work, place, process)
@@ -122,7 +124,7 @@ def _go_on(
     start, began = trainer.step, time.monotonic()
     saved = began
     loss: float | None = None
-    window: list[torch.Tensor] = []
+    window = [torch.tensor(one, device=trainer.device) for one in place.window]
     log = Log(folder, start, writes=process.rank == 0)
     rank, size = process.rank, trainer.recipe.batch_size // process.processes
     stream = batches(work.samples, place.positions[rank], process.processes, size, work.workers)
@@ -153,6 +155,7 @@ def _go_on(
                 wish = _STOP
             agreed = _SAVE if ends else _agree(wish, trainer.step, process)
             if agreed != _GO_ON:
+                place.window[:] = [float(one) for one in window]
                 _save(folder, checkpoint, trainer, place, process)
                 saved = time.monotonic()
             if agreed == _SAVE:  # Who wants it to stop does not wait for pictures.
@@ -160,6 +163,8 @@ def _go_on(
             if agreed == _STOP:
                 break
     log.close()
+    if loss is None and window:
+        loss = _mean(window, process)
     images = (trainer.step - start) * trainer.recipe.batch_size
     return Outcome(trainer.step, images, time.monotonic() - began, loss, Counter(place.bad.values()), asked())
 
@@ -181,9 +186,15 @@ def read_identity(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def _claim(folder: Path, identity: Mapping[str, Any]) -> None:
+def _claim(folder: Path, published: Path, identity: Mapping[str, Any]) -> None:
+    """Records what is trained; what was begun and never saved stands in nobody's way."""
     file = folder / "identity.json"
-    if not file.is_file():
+    if not (folder / "state.pt").is_file():
+        if published.is_file():
+            raise UserError(
+                f"{published} is there, but not the state {folder / 'state.pt'} to go on from; bring the state back, or "
+                "give another -o (with --init, to start from these weights)"
+            )
         write_atomic(file, (json.dumps(identity, indent=1) + "\n").encode())
         return
     there, here = _flat(read_identity(folder) or {}), _flat(json.loads(json.dumps(identity)))
@@ -212,20 +223,19 @@ def _short(value: Any) -> str:
 def _resume(folder: Path, trainer: Trainer, process: Process) -> Place:
     """Loads the state that is there; returns the place in the data."""
     file, count = folder / "state.pt", process.processes
-    place = Place(list(range(count)), {})
+    place = Place(list(range(count)), {}, [])
     if file.is_file():
         try:
             state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
             if state["format"] != _FORMAT:
                 raise UserError(f"{file} has the format {state['format']}, not {_FORMAT}; train into another folder")
             trainer.load(state)
-            place = Place([int(position) for position in state["positions"]], dict(state["bad"]))
+            place = Place([int(position) for position in state["positions"]], dict(state["bad"]), state["window"])
         except UserError:
             raise
         except Exception as error:
-            first = (str(error).strip().splitlines() or [""])[0]
             raise UserError(
-                f"{file} cannot be read ({type(error).__name__}: {first}); delete it to begin again, or restore it"
+                f"{file} cannot be read ({type(error).__name__}: {_first_line(error)}); restore it, or train into another folder"
             ) from error
         if process.rank == 0:
             say(f"going on from step {trainer.step}")
@@ -233,7 +243,7 @@ def _resume(folder: Path, trainer: Trainer, process: Process) -> Place:
             furthest = max(place.positions)  # Where data was bad the processes differ.
             if process.rank == 0:
                 say(f"it was {len(place.positions)} processes, and is {count}: from here on sums are rounded otherwise")
-            place = Place([furthest + rank for rank in range(count)], place.bad)
+            place = Place([furthest + rank for rank in range(count)], place.bad, place.window)
     if process.rank == 0 and place.bad:
         _write_bad(folder, place.bad)
     if len(set(_gathered((trainer.step, *place.positions), process))) > 1:
@@ -254,7 +264,13 @@ def _save(folder: Path, checkpoint: Checkpoint, trainer: Trainer, place: Place, 
         return
     save_stage(checkpoint, trainer.stage, trainer.ema.weights)
     with atomic(folder / "state.pt") as file:
-        torch.save({"format": _FORMAT, "positions": positions, "bad": place.bad, **trainer.state()}, file)
+        state = {"format": _FORMAT, **place._replace(positions=positions)._asdict(), **trainer.state()}
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:  # torch's writer does not say what the system said.
+            raise UserError(
+                f"{folder / 'state.pt'} could not be written; is the disk full? {_first_line(error)}"
+            ) from error
     if place.bad:
         _write_bad(folder, place.bad)
 
@@ -262,6 +278,10 @@ def _save(folder: Path, checkpoint: Checkpoint, trainer: Trainer, place: Place, 
 def _write_bad(folder: Path, bad: Mapping[str, str]) -> None:
     lines = (json.dumps({"what": what, "reason": reason}) + "\n" for what, reason in bad.items())
     write_atomic(folder / "bad_data.jsonl", "".join(lines).encode())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0].split(". ")[0]
 
 
 def _not_finite(what: str, trainer: Trainer, folder: Path) -> UserError:

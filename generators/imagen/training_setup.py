@@ -83,6 +83,8 @@ def set_up(given: Given, way: Way, folder: Path) -> Iterator[Made]:
     Raises:
         UserError: an encoder, data or a checkpoint that do not fit or are not there; a recipe that cannot be.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"-o {folder} is a file; give a folder, which is made where there is none")
     with _processes(way.device) as (process, device):
         preset = PRESETS[given.preset]
         text = _conditioning(given.encoder or preset.text_encoder, given, device)
@@ -95,16 +97,19 @@ def set_up(given: Given, way: Way, folder: Path) -> Iterator[Made]:
         samples = Samples(
             source, stage.network.image_size, low_res_size, recipe.crop, recipe.seed, captioned=text.config is not None
         )
+        if given.init is not None and not _begun(folder, stage):
+            _same(open_checkpoint(given.init.expanduser()), text, stage)
         texts = _texts(text, source, process)
         checkpoint = _checkpoint(folder, stages, text, process)
-        first = None if given.init is None else open_checkpoint(given.init.expanduser())
+        begun = _begun(folder, stage)  # What it was started from is of no more account then.
+        first = None if given.init is None or begun else open_checkpoint(given.init.expanduser())
         identity = {
             "preset": given.preset,
             "stage": asdict(stage),
             **{name: value for name, value in asdict(recipe).items() if name != "steps"},
             "text encoder": text.digest,
             "data": source.digest(),
-            "init": None if first is None else sha256_file(first.file(_same(first, checkpoint, stage))),
+            "init": begun["init"] if begun else None if first is None else sha256_file(first.file(stage)),
         }
         trainer = Trainer(
             stage,
@@ -198,20 +203,25 @@ def _checkpoint(folder: Path, stages: Sequence[StageConfig], text: _Conditioning
     return there
 
 
-def _same(first: Checkpoint, checkpoint: Checkpoint, stage: StageConfig) -> StageConfig:
-    """Returns the stage that a training may start from: of the same name, network and text encoder."""
-    if stage not in first.stages or first.text_encoder_digest != checkpoint.text_encoder_digest:
+def _begun(folder: Path, stage: StageConfig) -> dict[str, Any] | None:
+    """Returns the identity of a training that has a state to go on from."""
+    training = training_folder(folder, stage)
+    return read_identity(training) if (training / "state.pt").is_file() else None
+
+
+def _same(first: Checkpoint, text: _Conditioning, stage: StageConfig) -> None:
+    """Refuses a checkpoint that the training cannot start from: of another name, network or text encoder."""
+    if stage not in first.stages or first.text_encoder_digest != text.digest:
         raise UserError(
             f"--init {first.folder} has no stage {stage.name!r} with this preset's network and text encoder"
         )
     check_weights(first, stage)
-    return stage
 
 
 def _recipe(preset: Recipe, given: Given, folder: Path, stage: StageConfig, device: str) -> Recipe:
     chosen = dict(given.recipe)
     if chosen.get("dtype") == "auto":
-        begun = read_identity(training_folder(folder, stage))  # On another CPU it goes on in what it was begun in.
+        begun = _begun(folder, stage)  # On another CPU it goes on in what it was begun in.
         chosen["dtype"] = begun["dtype"] if begun else fastest_dtype(device)
     return replace(preset, **chosen)
 

@@ -90,11 +90,43 @@ def test_two_captions_files_are_not_chosen_from(tmp_path):
 def test_rows_without_caption_or_image_are_counted(tmp_path):
     print_book(tmp_path, 2)
     with open(tmp_path / "captions.csv", "a") as file:
-        file.write("0.png,  \n1.png,\ngone.png,a picture\n")
+        file.write(f"0.png,  \n1.png,\ngone.png,a picture\n{'x' * 5000},a long name\n")
     read = read_folder(tmp_path, None, True)
     assert len(read.rows) == 2
-    assert read.faults == {"empty caption": 2, "image file not there": 1}
+    assert read.faults == {"empty caption": 2, "image file not there": 2}
     assert read.examples == {"empty caption": "0.png", "image file not there": "gone.png"}
+
+
+def test_captions_that_are_no_text_are_not_taken_for_one(tmp_path):
+    print_book(tmp_path, 2)
+    (tmp_path / "captions.csv").unlink()
+    images = [{"id": 1, "file_name": "0.png"}, {"id": 2, "file_name": "1.png"}]
+    notes = [
+        {"image_id": 1, "caption": None},
+        {"image_id": 2, "caption": "a \ud800 b"},
+        {"image_id": 2, "caption": "a"},
+    ]
+    (tmp_path / "captions.json").write_text(json.dumps({"images": images, "annotations": notes}))
+    read = read_folder(tmp_path, None, True)
+    assert [row.caption for row in read.rows] == ["a"]
+    assert read.faults == {"empty caption": 1, "caption with half a character (a lone surrogate)": 1}
+    (tmp_path / "captions.json").write_text(
+        json.dumps({"images": images, "annotations": [{"image_id": 1, "caption": 7}]})
+    )
+    with pytest.raises(UserError, match="the caption 7 is no text"):
+        read_folder(tmp_path, None, True)
+
+
+def test_empty_lines_of_jsonl_are_passed_over_and_columns_have_one_name(tmp_path):
+    print_book(tmp_path, 1)
+    (tmp_path / "captions.csv").unlink()
+    file = tmp_path / "captions.jsonl"
+    file.write_text('{"file": "0.png", "text": "a"}\n\n{"file": "0.png", "text": "b"}\n')
+    assert [row.caption for row in read_folder(tmp_path, None, True).rows] == ["a", "b"]
+    file.unlink()
+    (tmp_path / "captions.csv").write_text("file,text,text\n0.png,a,b\n")
+    with pytest.raises(UserError, match="names a column twice: file, text, text"):
+        read_folder(tmp_path, None, True)
 
 
 def test_an_unconditional_stage_needs_no_captions(tmp_path):
@@ -172,7 +204,7 @@ def wrong_kind(position, size):
 
 def test_a_data_function_that_gives_something_else_is_told():
     data = Samples(Function(Plugin("datasets", "wrong", f"{__file__}:wrong_kind", "a file"), 8), 8, None, None, 0, True)
-    assert data[0] == Bad("0", "it gave tuple, not (PIL image, caption)", fatal=True)
+    assert data[0] == Bad("0", "it gave (str, str), not (PIL image, caption)", fatal=True)
 
 
 def grey(position, size):

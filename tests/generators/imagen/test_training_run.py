@@ -103,9 +103,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_to_the_same_bits(encoder, tmp
     assert same(on_disk(tmp_path / "out")[0], on_disk(tmp_path / "whole")[0])
     logs = [(tmp_path / name / "training" / "base" / "log.jsonl").read_text().splitlines() for name in ("out", "whole")]
     losses = [{json.loads(line)["step"]: json.loads(line)["loss"] for line in lines} for lines in logs]
-    before = [step for step in losses[0] if step <= state["step"]]
-    assert before
-    assert all(losses[0][step] == losses[1][step] for step in before)
+    assert losses[0] == losses[1], "as if it had never been stopped"
 
 
 def test_two_processes_train_what_one_trains(book, encoder, tmp_path):
@@ -116,10 +114,15 @@ def test_two_processes_train_what_one_trains(book, encoder, tmp_path):
     assert out.count("step 4 of 4, 16 images") == 1
     one, two = on_disk(tmp_path / "one")[1], on_disk(tmp_path / "two")[1]
     assert (one["positions"], two["positions"]) == ([16], [16, 17])
-    for name, weight in one["network"].items():
-        assert torch.allclose(weight, two["network"][name], atol=2e-4), name
-    moved = max(float((one["network"][n] - w).abs().max()) for n, w in on_disk(tmp_path / "one")[1]["ema"].items())
-    assert moved > 2e-4, "else the comparison would show nothing"
+    train(
+        *given[:-4], "--steps", 1, "--warmup", "1", "-o", tmp_path / "start"
+    )  # The first step of a warm-up moves nothing.
+    first = on_disk(tmp_path / "start")[1]["network"]
+
+    def distance(x, y):
+        return float(torch.stack([(x[name] - y[name]).square().sum() for name in x]).sum().sqrt())
+
+    assert distance(one["network"], two["network"]) < 0.05 * distance(one["network"], first)
 
 
 def test_time_that_is_up_ends_it_with_a_checkpoint(book, tmp_path):
@@ -256,6 +259,48 @@ def test_a_second_training_of_the_same_stage_is_kept_out(book, tmp_path):
         train("--stage", "base", "--data", book, "--encoder", "none", "--steps", 1, "-o", tmp_path)
 
 
+def test_a_training_that_was_never_saved_stands_in_nobodys_way(book, tmp_path):
+    given = ("--stage", "base", "--data", book, "--encoder", "none", "-o", tmp_path)
+    with pytest.raises(UserError, match="not finite"):
+        train(*given, "--steps", 2, "--warmup", "1", "--lr", "1e39")
+    assert "step 1 of 1" in train(*given, "--steps", 1)
+
+
+def test_weights_without_the_state_to_go_on_from_are_not_written_over(book, tmp_path):
+    given = ("--stage", "base", "--data", book, "--encoder", "none", "-o", tmp_path)
+    train(*given, "--steps", 2)
+    (tmp_path / "training" / "base" / "state.pt").unlink()
+    before = (tmp_path / "base.safetensors").read_bytes()
+    with pytest.raises(
+        UserError, match=r"base.safetensors is there, but not the state .*state.pt to go on from; bring the state back"
+    ):
+        train(*given, "--steps", 3)
+    assert (tmp_path / "base.safetensors").read_bytes() == before
+
+
+def test_the_log_of_a_training_that_was_stopped_is_that_of_one_that_was_not(book, tmp_path):
+    given = ("--stage", "base", "--data", book, "--encoder", "none")
+    for steps in (20, 60):
+        train(*given, "--steps", steps, "-o", tmp_path / "parts")
+    train(*given, "--steps", 60, "-o", tmp_path / "whole")
+    logs = []
+    for name in ("parts", "whole"):
+        lines = (tmp_path / name / "training" / "base" / "log.jsonl").read_text().splitlines()
+        logs.append({json.loads(line)["step"]: json.loads(line)["loss"] for line in lines})
+    assert logs[0][60] == logs[1][60]
+    assert logs[1].keys() == {50, 60}
+
+
+def test_a_full_disk_is_told_in_one_line(book, tmp_path, monkeypatch):
+    def full(state, file):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"state.pt could not be written; is the disk full\?"):
+        train("--stage", "base", "--data", book, "--encoder", "none", "--steps", 1, "-o", tmp_path)
+    assert not list((tmp_path / "training" / "base").glob("*.tmp"))
+
+
 def test_a_file_of_code_is_the_same_data_wherever_it_lies(encoder, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     for folder in (tmp_path, tmp_path / "elsewhere"):
@@ -321,7 +366,7 @@ def test_a_damaged_state_is_named(book, tmp_path):
     train(*given, "--steps", 1)
     file = tmp_path / "training" / "base" / "state.pt"
     file.write_bytes(file.read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"state.pt cannot be read .* delete it to begin again, or restore it"):
+    with pytest.raises(UserError, match=r"state.pt cannot be read .* restore it, or train into another folder"):
         train(*given, "--steps", 2)
 
 
@@ -357,8 +402,10 @@ def test_a_training_may_start_from_another_checkpoints_weights(book, encoder, tm
     train(*given, "--steps", 1, "--warmup", 50, "--init", tmp_path / "first", "-o", tmp_path / "second")
     first, second = (load_file(tmp_path / name / "base.safetensors") for name in ("first", "second"))
     assert same(first, second), "the first step of a warm-up moves nothing"
-    with pytest.raises(UserError, match="init is .* there, null here"):
-        train(*given, "--steps", 2, "--warmup", 50, "-o", tmp_path / "second")
+    train(*given, "--steps", 2, "--warmup", 50, "-o", tmp_path / "second")  # It goes on without being told again.
+    with pytest.raises(UserError, match="gone is not an Imagen checkpoint"):
+        train(*given, "--steps", 2, "--init", tmp_path / "gone", "-o", tmp_path / "fourth")
+    assert not (tmp_path / "fourth").exists()
     with pytest.raises(UserError, match="has no stage 'base' with this preset's network and text encoder"):
         train(
             "--stage",
