@@ -55,7 +55,7 @@ def verify(context: click.Context, run: Path, as_json: bool) -> None:
 
 
 @click.command("list", short_help="List generators, metrics or prompt sets.")
-@click.argument("kind", type=click.Choice(["generators", "metrics", "prompts"]))
+@click.argument("kind", type=click.Choice(["generators", "metrics", "prompts", "datasets"]))
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print as one JSON list.")
 def list_(kind: Any, name: str | None, as_json: bool) -> None:

@@ -66,7 +66,7 @@ way_options = together(
 @click.option(
     "--data",
     required=True,
-    metavar="FOLDER|FILE.py:FUNCTION",
+    metavar="FOLDER|FILE.py:FUNCTION|NAME",
     help="Images with a captions file; or function(position, size) → (RGB image, caption), endless and repeatable.",
 )
 @click.option(

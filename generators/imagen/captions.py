@@ -47,7 +47,9 @@ def read_folder(folder: Path, captions: Path | None, captioned: bool) -> Read:
         UserError: no captions file or several, one that cannot be read, or no usable row.
     """
     if not folder.is_dir():
-        raise UserError(f"--data {folder}: there is no such folder (allowed: a folder, or file.py:function)")
+        raise UserError(
+            f"--data {folder}: there is no such folder (allowed: a folder, file.py:function, or one of `drawbench list datasets`)"
+        )
     found = [folder / name for name in NAMES if (folder / name).is_file()]
     if captions is None and not found and not captioned:
         paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)

@@ -252,7 +252,8 @@ def _check(recipe: Recipe, stage: StageConfig, way: Way, process: Process) -> No
 
 def _source(given: Given, stage: StageConfig, recipe: Recipe, text: _Conditioning, speaks: bool) -> Source:
     folder = Path(given.data).expanduser()
-    if not folder.is_dir() and (":" in given.data or given.data in {plugin.name for plugin in available("datasets")}):
+    named = given.data in {plugin.name for plugin in available("datasets")}
+    if named or (":" in given.data and not folder.is_dir()):
         if given.captions is not None:
             raise UserError("--captions goes with a folder; a data function gives its captions itself")
         return Function(find("datasets", given.data), stage.network.image_size)
