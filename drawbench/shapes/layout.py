@@ -65,7 +65,7 @@ class DrawnThing:
     rgb: tuple[int, int, int]
     phase: float
     """Where its pattern begins, 0 to 1."""
-    hole: float = 0.5
+    hole: float = 0.55
     """Of a ring: the hole's width in the ring's."""
 
 
@@ -109,7 +109,7 @@ def arrange(scene: Scene, rng: Random) -> DrawnScene:
         spots = _pair(things, scene.relations, rng)
     elif things:
         spots = _quarters(things, scene.relations, rng)
-    hole = 0.66 if any(relation.place == "inside" for relation in scene.relations) else 0.5
+    hole = 0.7 if any(relation.place == "inside" for relation in scene.relations) else 0.55
     tone = TONES[background] + rng.randint(-_TINT, _TINT)
     return DrawnScene(
         tuple(_drawn(thing, spot, hole, rng) for thing, spot in zip(things, spots, strict=True)),
@@ -181,7 +181,7 @@ def _inside(one: Thing, two: Thing, rng: Random) -> tuple[_Spot, _Spot]:
     reach = _extent(two, outer) + _MARGIN
     x, y = _between(rng, reach, CELLS - reach), _between(rng, reach, CELLS - reach)
     slack = 0.2 if two.shape == "ring" else 0.8
-    inner = _Spot(x + _between(rng, -slack, slack), y + _between(rng, -slack, slack), _between(rng, 5.0, 5.4))
+    inner = _Spot(x + _between(rng, -slack, slack), y + _between(rng, -slack, slack), _between(rng, 5.0, 5.3))
     return inner, _Spot(x, y, outer)
 
 
