@@ -15,7 +15,6 @@ from drawbench.shapes.scene import (
     OPPOSITE,
     SHAPES,
     SIDES,
-    SIGN,
     TEXTURED,
     Place,
     Relation,
@@ -98,11 +97,7 @@ def _texture(scene: Scene, number: int, rng: Random) -> Change:
 def _relation(scene: Scene, number: int, rng: Random) -> Change:
     """Puts things on the opposite side; what stands in or on another thing is put beside it."""
     relation = scene.relations[number]
-    place: Place = OPPOSITE.get(relation.place) or rng.choice(
-        SIDES if relation.place == "inside" else ("left of", "right of", "above", "below")
-    )
-    if SIGN in (relation.first, relation.second):
-        place = OPPOSITE[relation.place]
+    place: Place = OPPOSITE[relation.place] if relation.place in OPPOSITE else rng.choice(SIDES)
     wrong = Relation(place, relation.first, relation.second)
     relations = (*scene.relations[:number], wrong, *scene.relations[number + 1 :])
     return lambda: replace(scene, relations=relations)

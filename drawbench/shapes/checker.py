@@ -10,8 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from drawbench.shapes.reading import Seen, SeenSign, SeenThing, read
+from drawbench.shapes.reading import SIDE, Seen, SeenSign, SeenThing, read
 from drawbench.shapes.scene import SIGN, Relation, Scene, Thing
+
+VERSION = "shapes 1"
+"""Of the verdicts: another one wherever a picture may be judged otherwise."""
 
 ATTRIBUTES = ("count", "colour", "shape", "size", "texture", "relation", "background", "word")
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -48,6 +51,11 @@ def compare(seen: Seen, scene: Scene) -> Verdict:
     attributes = {name: None if found is None else not found for name, found in checks.items()}
     reasons = [found for found in checks.values() if found]
     return Verdict(not reasons, attributes, "; ".join(reasons))
+
+
+def checker_protocol() -> Mapping[str, str]:
+    """Returns what moves a verdict."""
+    return {"checker": VERSION, "resize": f"to {SIDE}x{SIDE} by area (Pillow BOX)"}
 
 
 def holds(relation: Relation, first: SeenThing | SeenSign, second: SeenThing | SeenSign) -> bool:
@@ -138,9 +146,7 @@ def _times(count: int) -> str:
 
 
 def _relation_holds(relation: Relation, pairing: Pairing, seen: Seen) -> bool:
-    first, second = (
-        seen.sign if number == SIGN else pairing[number] for number in (relation.first, relation.second)
-    )
+    first, second = (seen.sign if number == SIGN else pairing[number] for number in (relation.first, relation.second))
     return first is not None and second is not None and holds(relation, first, second)
 
 
@@ -170,4 +176,8 @@ def _word(seen: Seen, scene: Scene) -> str | None:
         return "a sign seen that was not asked for" if seen.sign is not None else None
     if seen.sign is None:
         return f"the word {scene.word} asked, no sign seen"
-    return "" if seen.sign.word == scene.word else f"the word {scene.word} asked, {seen.sign.word or 'nothing legible'} seen"
+    return (
+        ""
+        if seen.sign.word == scene.word
+        else f"the word {scene.word} asked, {seen.sign.word or 'nothing legible'} seen"
+    )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from random import Random
-from typing import NamedTuple, TypeVar
 
 from drawbench.shapes.chatter import chatty
 from drawbench.shapes.font import HELD_OUT_WORDS, WORDS
@@ -21,11 +20,10 @@ from drawbench.shapes.phrases import (
     phrase,
     sentence,
 )
+from drawbench.shapes.sampling import Captioned, sample_background, sample_placed, sample_thing, sample_two, stated
 from drawbench.shapes.scene import (
     BACKGROUNDS,
-    BASES,
     COLOURS,
-    CONTAINERS,
     HELD_OUT_COLOURS,
     HELD_OUT_TEXTURES,
     SHAPES,
@@ -37,46 +35,35 @@ from drawbench.shapes.scene import (
     Place,
     Relation,
     Scene,
-    Shape,
     Size,
     Texture,
     Thing,
 )
 
-T = TypeVar("T")
-
-
-class Captioned(NamedTuple):
-    """A scene and a caption that promises just that scene."""
-
-    scene: Scene
-    caption: str
-
 
 def colours(rng: Random) -> Captioned:
     """Returns one coloured thing, or two."""
     if rng.random() < 0.5:
-        thing = _thing(rng)
-        background, behind = _behind(rng, 0.4)
+        thing = sample_thing(rng)
+        background, behind = sample_background(rng, 0.4)
         said = rng.choice(("{}", "{}", "one {}", "a picture of {}")).format(phrase(thing, "a"))
         return Captioned(Scene((thing,), background=background), sentence(said.replace("one a ", "one ") + behind))
-    one, two = _two(rng)
-    background, behind = _behind(rng, 0.2)
-    said = rng.choice(("{} and {}", "{} and {}", "a picture of {} and {}", "{} next to {}"))
-    return Captioned(
-        Scene((one, two), background=background), sentence(said.format(phrase(one), phrase(two)) + behind)
-    )
+    one, two = sample_two(rng)
+    background, behind = sample_background(rng, 0.2)
+    said = rng.choice(("{} and {}", "{} and {}", "a picture of {} and {}"))
+    return Captioned(Scene((one, two), background=background), sentence(said.format(phrase(one), phrase(two)) + behind))
 
 
 def conflicting(rng: Random) -> Captioned:
     """Returns a thing in a colour or pattern that training never shows with its shape."""
     shape, wrong = rng.choice(sorted(HELD_OUT_COLOURS | HELD_OUT_TEXTURES))
+    known = next(name for name in SHAPES if name == shape)
     if wrong in COLOURS:
-        thing = Thing(_of(SHAPES, shape), _of(COLOURS, wrong))
+        thing = Thing(known, next(name for name in COLOURS if name == wrong))
     else:
         colour = rng.choice([None, *(c for c in COLOURS if (shape, c) not in HELD_OUT_COLOURS)])
-        thing = Thing(_of(SHAPES, shape), colour, texture="striped" if wrong == "striped" else "dotted")
-    background, behind = _behind(rng, 0.4)
+        thing = Thing(known, colour, texture="striped" if wrong == "striped" else "dotted")
+    background, behind = sample_background(rng, 0.4)
     said = rng.choice(("{}", "a picture of {}")).format(phrase(thing))
     return Captioned(Scene((thing,), background=background), sentence(said + behind))
 
@@ -85,11 +72,11 @@ def counting(rng: Random) -> Captioned:
     """Returns one to four things of a kind, or of two kinds."""
     if rng.random() < 0.7:
         number = rng.choice((1, 2, 2, 3, 3, 3, 4, 4, 4))
-        thing = _thing(rng) if rng.random() < 0.7 else Thing(rng.choice(SHAPES))
-        background, behind = _behind(rng, 0.2)
+        thing = sample_thing(rng) if rng.random() < 0.7 else Thing(rng.choice(SHAPES))
+        background, behind = sample_background(rng, 0.2)
         said = rng.choice(("{}", "{}", "exactly {}", "a picture of {}")).format(amount(number, thing))
         return Captioned(Scene((thing,) * number, background=background), sentence(said + behind))
-    one, two = _two(rng)
+    one, two = sample_two(rng)
     first = rng.choice((1, 2, 3))
     second = rng.choice(tuple(range(1, 5 - first)))
     said = f"{amount(first, one)} and {amount(second, two)}"
@@ -102,16 +89,16 @@ def dall_e(rng: Random) -> Captioned:
     if kind == "made of":
         texture: Texture = rng.choice(("striped", "dotted"))
         shape = rng.choice([s for s in TEXTURED if (s, texture) not in HELD_OUT_TEXTURES])
-        thing = _thing(rng, shape)
+        thing = sample_thing(rng, shape)
         pattern = {"striped": "stripes", "dotted": "dots"}[texture]
         said = rng.choice((f"{{}} made of {pattern}", f"{{}} covered in {pattern}", f"{{}} with {pattern}"))
-        background, behind = _behind(rng, 0.3)
+        background, behind = sample_background(rng, 0.3)
         scene = Scene((replace(thing, texture=texture),), background=background)
         if rng.random() < 0.4:
             return Captioned(scene, sentence(phrase(scene.things[0]) + behind))
         return Captioned(scene, sentence(said.format(phrase(thing)) + behind))
     place: Place = "on top of" if kind == "stack" else "inside"
-    scene = _placed(rng, place)
+    scene = sample_placed(rng, place)
     one, two = (phrase(thing) for thing in scene.things)
     if kind == "stack":
         said = rng.choice(("{} stacked on {}", "a stack of two shapes: {} on top of {}", "{} balancing on {}"))
@@ -122,21 +109,21 @@ def dall_e(rng: Random) -> Captioned:
 
 def descriptions(rng: Random) -> Captioned:
     """Returns a thing whose shape, or colour too, is described and not named."""
-    thing = _thing(rng)
+    thing = sample_thing(rng)
     size: Size | None = rng.choice((None, None, "small", "large"))
-    shape = rng.choice(DESCRIBED_SHAPES[_set(thing.shape)])
-    background, behind = _behind(rng, 0.3)
+    shape = rng.choice(DESCRIBED_SHAPES[stated(thing.shape)])
+    background, behind = sample_background(rng, 0.3)
     scene = Scene((replace(thing, size=size),), background=background)
     sized = f"{size} " if size else ""
     if rng.random() < 0.5:
         return Captioned(scene, sentence(f"a {sized}{thing.colour} {shape}{behind}"))
-    colour = rng.choice(DESCRIBED_COLOURS[_set(thing.colour)])
+    colour = rng.choice(DESCRIBED_COLOURS[stated(thing.colour)])
     return Captioned(scene, sentence(f"a {sized}{shape}, in {colour}{',' if behind else ''}{behind}"))
 
 
 def gary_marcus(rng: Random) -> Captioned:
     """Returns two or three things, told in several sentences that say who is where."""
-    one, two = _two(rng)
+    one, two = sample_two(rng)
     place = rng.choice(SIDES)
     said = rng.choice(PLACES[place])
     first, second = f"the {one.shape}", f"the {two.shape}"
@@ -144,10 +131,14 @@ def gary_marcus(rng: Random) -> Captioned:
         background, ending = _whole_background(rng, 0.5)
         text = f"there is {phrase(one)} and there is {phrase(two)}. {first.capitalize()} is {said} {second}{ending}"
         return Captioned(Scene((one, two), (Relation(place, 0, 1),), background), sentence(text))
-    three = _thing(rng, rng.choice([s for s in SHAPES if s not in (one.shape, two.shape)]), {one.colour, two.colour})
+    three = sample_thing(
+        rng, rng.choice([s for s in SHAPES if s not in (one.shape, two.shape)]), {one.colour, two.colour}
+    )
     across: tuple[Place, ...] = ("above", "below") if place in ("left of", "right of") else ("left of", "right of")
     other = rng.choice(across)
-    text = f"{phrase(one)} is {said} {phrase(two)}. {phrase(three).capitalize()} is {rng.choice(PLACES[other])} {second}"
+    text = (
+        f"{phrase(one)} is {said} {phrase(two)}. {phrase(three).capitalize()} is {rng.choice(PLACES[other])} {second}"
+    )
     return Captioned(Scene((one, two, three), (Relation(place, 0, 1), Relation(other, 2, 1))), sentence(text))
 
 
@@ -160,7 +151,7 @@ def misspellings(rng: Random) -> Captioned:
 def positional(rng: Random) -> Captioned:
     """Returns two things and where they are; one may be said to be small or large."""
     place: Place = rng.choice((*SIDES, *SIDES, "on top of", "inside"))
-    scene = _placed(rng, place)
+    scene = sample_placed(rng, place)
     if place in SIDES and rng.random() < 0.3:
         sizes: tuple[Size | None, Size | None] = rng.choice(
             ((None, "large"), ("large", None), ("small", "large"), ("large", "small"))
@@ -171,17 +162,17 @@ def positional(rng: Random) -> Captioned:
         one, two = (replace(thing, colour=None) for thing in scene.things)
         scene = replace(scene, things=(one, two))
     first, second = (phrase(thing) for thing in scene.things)
-    background, behind = _behind(rng, 0.15) if place in SIDES else (None, "")
+    background, behind = sample_background(rng, 0.15) if place in SIDES else (None, "")
     scene = replace(scene, background=background)
     return Captioned(scene, sentence(f"{first} {rng.choice(PLACES[place])} {second}{behind}"))
 
 
 def rare_words(rng: Random) -> Captioned:
     """Returns a thing that is named by rare words."""
-    thing = _thing(rng)
-    colour, shape = rng.choice(RARE_COLOURS[_set(thing.colour)]), rng.choice(RARE_SHAPES[_set(thing.shape)])
+    thing = sample_thing(rng)
+    colour, shape = rng.choice(RARE_COLOURS[stated(thing.colour)]), rng.choice(RARE_SHAPES[stated(thing.shape)])
     kind = rng.choice(("colour", "shape", "both"))
-    background, behind = _behind(rng, 0.3)
+    background, behind = sample_background(rng, 0.3)
     said = phrase(thing, colour=colour if kind != "shape" else None, shape=shape if kind != "colour" else None)
     return Captioned(Scene((thing,), background=background), sentence(said + behind))
 
@@ -191,18 +182,18 @@ def reddit(rng: Random) -> Captioned:
     kind = rng.choice(("one", "two", "many", "placed"))
     background: Background | None = rng.choice((None, *BACKGROUNDS))
     if kind == "one":
-        thing = _thing(rng)
+        thing = sample_thing(rng)
         thing = replace(thing, size=rng.choice((None, "small", "large")))
         scene, said = Scene((thing,)), phrase(thing)
     elif kind == "two":
-        one, two = _two(rng)
+        one, two = sample_two(rng)
         scene, said = Scene((one, two)), f"{phrase(one)} and {phrase(two)}"
     elif kind == "many":
-        thing, number = _thing(rng), rng.choice((2, 3, 4))
+        thing, number = sample_thing(rng), rng.choice((2, 3, 4))
         scene, said = Scene((thing,) * number), amount(number, thing)
     else:
         place = rng.choice(SIDES)
-        scene = _placed(rng, place)
+        scene = sample_placed(rng, place)
         one, two = scene.things
         said = f"{phrase(one)} {rng.choice(PLACES[place])} {phrase(two)}"
     behind = f" {rng.choice(BACKGROUNDS_SAID[background])}" if background else ""
@@ -211,14 +202,14 @@ def reddit(rng: Random) -> Captioned:
 
 def text(rng: Random) -> Captioned:
     """Returns a sign with a word, sometimes with a thing over or under it."""
-    word = rng.choice(WORDS + HELD_OUT_WORDS)
+    word = rng.choice(HELD_OUT_WORDS if rng.random() < 0.35 else WORDS)
     sign = rng.choice(
         (f'a sign that says "{word}"', f'a sign with the word "{word}" on it', f'a plate that reads "{word}"')
     )
     if rng.random() < 0.6:
-        background, behind = _behind(rng, 0.4)
+        background, behind = sample_background(rng, 0.4)
         return Captioned(Scene(background=background, word=word), sentence(sign + behind))
-    thing = _thing(rng)
+    thing = sample_thing(rng)
     place: Place = rng.choice(("above", "below"))
     scene = Scene((thing,), (Relation(place, 0, SIGN),), word=word)
     return Captioned(scene, sentence(f"{phrase(thing)} {place} {sign}"))
@@ -243,44 +234,12 @@ CATEGORIES: Mapping[str, Callable[[Random], Captioned]] = {
 def swapped(captioned: Captioned) -> Captioned:
     """Returns a caption of two coloured things with their colours exchanged."""
     one, two = captioned.scene.things
-    first, second = _set(one.colour), _set(two.colour)
-    words: Mapping[str, str] = {first: second, second: first}
+    first: Colour = stated(one.colour)
+    second: Colour = stated(two.colour)
+    words: dict[str, str] = {first: second, second: first}
     caption = " ".join(words.get(word, word) for word in captioned.caption.split(" "))
     things = replace(one, colour=second), replace(two, colour=first)
     return Captioned(replace(captioned.scene, things=things), caption)
-
-
-def _thing(rng: Random, shape: Shape | None = None, taken: set[Colour | None] | frozenset[Colour] = frozenset()) -> Thing:
-    """Returns a coloured thing that training shows."""
-    shape = shape or rng.choice(SHAPES)
-    free = [colour for colour in COLOURS if colour not in taken and (shape, colour) not in HELD_OUT_COLOURS]
-    return Thing(shape, rng.choice(free))
-
-
-def _two(rng: Random) -> tuple[Thing, Thing]:
-    """Returns two things of different shapes and colours."""
-    one = _thing(rng)
-    two = _thing(rng, rng.choice([shape for shape in SHAPES if shape != one.shape]), {one.colour})
-    return one, two
-
-
-def _placed(rng: Random, place: Place) -> Scene:
-    """Returns two things of different colours, the first of which is ``place`` the second; no ring stands inside."""
-    if place in SIDES:
-        one, two = _two(rng)
-    else:
-        two = _thing(rng, rng.choice(CONTAINERS if place == "inside" else BASES))
-        solid = [shape for shape in SHAPES if shape != "ring" or place != "inside"]
-        one = _thing(rng, rng.choice(solid), {two.colour})
-    return Scene((one, two), (Relation(place, 0, 1),))
-
-
-def _behind(rng: Random, share: float) -> tuple[Background | None, str]:
-    """Returns a background and how it is said, or neither."""
-    if rng.random() >= share:
-        return None, ""
-    background = rng.choice(BACKGROUNDS)
-    return background, f" {rng.choice(BACKGROUNDS_SAID[background])}"
 
 
 def _whole_background(rng: Random, share: float) -> tuple[Background | None, str]:
@@ -288,13 +247,3 @@ def _whole_background(rng: Random, share: float) -> tuple[Background | None, str
         return None, ""
     background = rng.choice(BACKGROUNDS)
     return background, f". The background is {background}"
-
-
-def _set(value: T | None) -> T:
-    if value is None:
-        raise ValueError("the thing has no such attribute")
-    return value
-
-
-def _of(names: Sequence[T], name: str) -> T:
-    return next(known for known in names if known == name)

@@ -13,18 +13,20 @@ from numpy.typing import NDArray
 
 from drawbench.shapes.font import cells
 from drawbench.shapes.layout import (
-    CELLS,
     SIGN_HEIGHT,
     SIGN_WIDTH,
-    TRIANGLE_HEIGHT,
     DrawnScene,
     DrawnSign,
     DrawnThing,
     cosine_sine,
 )
+from drawbench.shapes.placing import CELLS, TRIANGLE_HEIGHT
 from drawbench.shapes.scene import Shape
 
 Floats = NDArray[np.float32]
+
+VERSION = "shapes 1"
+"""Of the pixels: another one wherever a picture's bytes change."""
 
 _FINE = 64
 _LOWEST, _HIGHEST = 26, 229
@@ -47,7 +49,8 @@ def render(scene: DrawnScene, size: int) -> NDArray[np.uint8]:
         return fine
     blocks = fine.reshape(size, factor, size, factor, 3).astype(np.uint32)
     total = blocks.sum(axis=(1, 3), dtype=np.uint32)
-    return ((2 * total + factor * factor) // (2 * factor * factor)).astype(np.uint8)
+    mean: NDArray[np.uint8] = ((2 * total + factor * factor) // (2 * factor * factor)).astype(np.uint8)
+    return mean
 
 
 def _render(scene: DrawnScene, size: int) -> NDArray[np.uint8]:
@@ -119,14 +122,15 @@ def _stripes(y: Floats, phase: float, scale: float) -> Floats:
 
 
 def _dots(x: Floats, y: Floats, phase: float, scale: float) -> Floats:
-    """Returns the dark part of dots on a square grid, one in four of whose phases puts a dot in the middle."""
-    u, v = (_to_nearest(x, phase), _to_nearest(y, phase))
+    """Returns the dark part of dots on a square grid, 0 to 1."""
+    u, v = _to_nearest(x, phase), _to_nearest(y, phase)
     return _filled(np.sqrt(u * u + v * v) - np.float32(_DOT), scale)
 
 
 def _to_nearest(x: Floats, phase: float) -> Floats:
     turns = x / np.float32(_DOTS) + np.float32(phase)
-    return (turns - np.floor(turns) - np.float32(0.5)) * np.float32(_DOTS)
+    offset: Floats = (turns - np.floor(turns) - np.float32(0.5)) * np.float32(_DOTS)
+    return offset
 
 
 def _paint_sign(picture: Floats, sign: DrawnSign) -> None:
@@ -146,12 +150,14 @@ def _spans(size: int, start: int, length: int, step: int) -> Floats:
     edges = (start + np.arange(0, length + 1, step)) * scale
     pixels = np.arange(size)[:, None]
     shared = np.minimum(pixels + 1, edges[None, 1:]) - np.maximum(pixels, edges[None, :-1])
-    return np.clip(shared, 0, 1).astype(np.float32)
+    spans: Floats = np.clip(shared, 0, 1).astype(np.float32)
+    return spans
 
 
 @lru_cache(maxsize=16)
 def _centres(size: int) -> Floats:
-    return ((np.arange(size) + 0.5) * (CELLS / size)).astype(np.float32)
+    centres: Floats = ((np.arange(size) + 0.5) * (CELLS / size)).astype(np.float32)
+    return centres
 
 
 def _clamp(value: float, size: int) -> int:

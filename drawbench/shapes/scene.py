@@ -95,6 +95,26 @@ def from_json(text: str) -> Scene:
         fields.pop("background", None),
         fields.pop("word", None),
     )
-    if fields or not (scene.things or scene.word):
-        raise ValueError(f"{text!r} is not a scene")
+    if fields or not (scene.things or scene.word) or not _is_known(scene):
+        raise ValueError(f"{text} holds what no scene has")
     return scene
+
+
+def _is_known(scene: Scene) -> bool:
+    """Says whether every word of a scene is one of ours, and every relation speaks of things that are there."""
+    numbers = range(SIGN if scene.word else 0, len(scene.things))
+    return (
+        scene.background in (None, *BACKGROUNDS)
+        and (scene.word is None or (len(scene.word) == 3 and scene.word.isalpha() and scene.word.isupper()))
+        and all(
+            thing.shape in (None, *SHAPES)
+            and thing.colour in (None, *COLOURS)
+            and thing.size in (None, *get_args(Size))
+            and thing.texture in (None, *get_args(Texture))
+            for thing in scene.things
+        )
+        and all(
+            relation.place in get_args(Place) and relation.first in numbers and relation.second in numbers
+            for relation in scene.relations
+        )
+    )

@@ -8,7 +8,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from drawbench.shapes.layout import TRIANGLE_HEIGHT, DrawnThing, cosine_sine
+from drawbench.shapes.layout import DrawnThing, cosine_sine
+from drawbench.shapes.placing import TRIANGLE_HEIGHT
 from drawbench.shapes.renderer import coverage
 from drawbench.shapes.scene import Shape, Thing
 
