@@ -92,7 +92,7 @@ def _paint_share(
 ) -> NDArray[np.float32]:
     """Returns how far each pixel is on the way from the ground's colour, 0, to the paint's, 1."""
     way = paint - ground
-    share: NDArray[np.float32] = (smooth - ground) @ way / max(float(way @ way), 1.0)
+    share: NDArray[np.float32] = ((smooth - ground) @ way / max(float(way @ way), 1.0)).astype(np.float32)
     return share
 
 

@@ -27,7 +27,7 @@ DESCRIBED_SHAPES: Mapping[Shape, tuple[str, ...]] = {
     "circle": ("round shape without any corner or hole", "solid round shape", "shape like a full moon"),
     "square": ("shape with four corners and four equal sides", "shape with four right angles", "shape like a tile"),
     "triangle": ("shape with three corners", "shape with three sides", "shape like a tent seen from the front"),
-    "cross": ("shape made of two bars that cross", "shape like a plus sign", "shape with four arms"),
+    "cross": ("shape made of one upright and one level bar", "shape like a plus sign", "shape with four arms"),
     "ring": ("round shape with a hole in the middle", "shape like a tyre", "shape like a round band"),
 }
 DESCRIBED_COLOURS: Mapping[Colour, tuple[str, ...]] = {

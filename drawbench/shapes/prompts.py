@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 from random import Random
 
 from drawbench.errors import UserError
@@ -23,11 +24,12 @@ _CONFLICTING_ALIKE = 2
 
 def shapes() -> PromptSet:
     """Returns 200 prompts in DrawBench's categories, order and counts; none is a caption of the training pairs."""
-    rows = [
-        (category, captioned)
-        for category, count in DRAWBENCH_COUNTS.items()
-        for captioned in (_colours(count) if category == "Colors" else _drawn(category, count))
-    ]
+    taken: set[str] = set()
+    rows: list[tuple[str, Captioned]] = []
+    for category, count in DRAWBENCH_COUNTS.items():
+        chosen = (_colours if category == "Colors" else _drawn)(category, count, taken)
+        taken |= {captioned.caption for captioned in chosen}
+        rows += [(category, captioned) for captioned in chosen]
     return make_prompt_set(
         "shapes",
         [
@@ -52,13 +54,13 @@ def scene_of(prompt: Prompt) -> Scene | None:
         raise UserError(f"prompt {prompt.id}: its {_SCENE} is no scene of the shapes world: {error}") from error
 
 
-def _drawn(category: str, count: int) -> list[Captioned]:
+def _drawn(category: str, count: int, taken: Set[str]) -> list[Captioned]:
     rng = Random(f"shapes prompts/{category}")
     chosen: dict[str, Captioned] = {}
     combinations: Counter[tuple[str | None, ...]] = Counter()
     while len(chosen) < count:
         captioned = CATEGORIES[category](rng)
-        if captioned.caption in chosen or not is_held_out_caption(captioned.caption):
+        if captioned.caption in chosen or captioned.caption in taken or not is_held_out_caption(captioned.caption):
             continue
         if category == "Conflicting":
             (thing,) = captioned.scene.things
@@ -70,13 +72,13 @@ def _drawn(category: str, count: int) -> list[Captioned]:
     return list(chosen.values())
 
 
-def _colours(count: int) -> list[Captioned]:
-    rng = Random("shapes prompts/Colors")
+def _colours(category: str, count: int, taken: Set[str]) -> list[Captioned]:
+    rng = Random(f"shapes prompts/{category}")
     single: dict[str, Captioned] = {}
     pairs: dict[str, Captioned] = {}
     while len(single) < _SINGLE_COLOURS or len(pairs) < count - _SINGLE_COLOURS:
-        captioned = CATEGORIES["Colors"](rng)
-        if not is_held_out_caption(captioned.caption):
+        captioned = CATEGORIES[category](rng)
+        if captioned.caption in taken or not is_held_out_caption(captioned.caption):
             continue
         if len(captioned.scene.things) == 1:
             if len(single) < _SINGLE_COLOURS:

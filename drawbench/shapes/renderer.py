@@ -67,7 +67,7 @@ def _render(scene: DrawnScene, size: int) -> NDArray[np.uint8]:
 def _paint(picture: Floats, thing: DrawnThing) -> None:
     size = len(picture)
     scale = size / CELLS
-    reach = 0.6 * thing.width * scale + 1
+    reach = 0.75 * thing.width * scale + 1  # A square's corner lies 0.71 widths away.
     left, right = (_clamp(thing.x * scale + side * reach, size) for side in (-1, 1))
     top, bottom = (_clamp(thing.y * scale + side * reach, size) for side in (-1, 1))
     x = (_centres(size)[left:right] - np.float32(thing.x))[None, :]
