@@ -24,11 +24,11 @@ GLYPHS: Mapping[str, NDArray[np.uint8]] = {
 """Letter → (5, 3) cells of 0 and 1. Any two letters differ in at least two cells."""
 
 WORDS: tuple[str, ...] = (
-    *("ANT", "BED", "BOX", "CAT", "COW", "CUP", "DOG", "EGG", "FLY", "GAS", "HAT", "ICE", "INK", "JAM"),
-    *("KEY", "LEG", "MUD", "NET", "OWL", "RUN", "SKY", "SUN", "TOP", "VAN", "ZOO"),
+    *("ANT", "BED", "BOX", "CAT", "COW", "CUP", "DOG", "EGG", "FLY", "GAS", "HAT", "ICE", "INK", "JAR"),
+    *("KEY", "LEG", "NET", "OWL", "RUG", "RUN", "SKY", "SUN", "TOP", "VAN", "ZOO"),
 )
-"""Words that training shows."""
-HELD_OUT_WORDS: tuple[str, ...] = ("BUS", "FOX", "HOT", "MAP", "PEN", "TEA")
+"""Words that training shows. None has an M, which 3 x 5 cells show badly beside H and N."""
+HELD_OUT_WORDS: tuple[str, ...] = ("BUS", "CAP", "FOX", "HOT", "PEN", "TEA")
 """Words that training never shows; each of their letters stands in others."""
 
 
