@@ -19,42 +19,42 @@ _SHAPES = np.array([GLYPHS[letter].ravel() for letter in _LETTERS], np.float32)
 
 def read_word(tone: NDArray[np.float32], left: int, top: int) -> str | None:
     """Returns the three letters on a plate whose corner lies at ``left``, ``top`` of a ``(64, 64)`` grey picture, or None."""
-    best: tuple[float, str] = (np.inf, "")
-    means = _cell_means(tone.astype(np.float32))
-    for y in range(top + _CELL - _REACH, top + _CELL + _REACH + 1):
-        for x in range(left + _CELL - _REACH, left + _CELL + _REACH + 1):
-            patch = _patch(means, y, x)
-            if patch is not None:
-                best = min(best, _letters(patch))
-    return best[1] if best[0] < _LEGIBLE else None
-
-
-def _cell_means(tone: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Returns the mean of the cell whose first pixel is each pixel."""
-    windows = np.lib.stride_tricks.sliding_window_view(tone, (_CELL, _CELL))
-    means: NDArray[np.float32] = windows.mean(axis=(2, 3))
-    return means
-
-
-def _patch(means: NDArray[np.float32], y: int, x: int) -> NDArray[np.float32] | None:
-    """Returns 7 x 13 cells with the word in the middle, or None where they leave the picture."""
-    if y < _CELL or x < _CELL or y + 5 * _CELL >= len(means) or x + 11 * _CELL >= len(means):
+    contrast = _contrast(_patches(tone.astype(np.float32), left, top))
+    if not len(contrast):
         return None
-    return means[y - _CELL : y + 6 * _CELL : _CELL, x - _CELL : x + 12 * _CELL : _CELL]
-
-
-def _letters(patch: NDArray[np.float32]) -> tuple[float, str]:
-    """Returns the mean squared error of the best word in a patch, and the word."""
-    rim = np.concatenate([patch[0], patch[-1], patch[1:-1, 0], patch[1:-1, -1]])
-    contrast = np.abs(patch - np.median(rim))
-    contrast /= max(float(np.percentile(contrast, 90)), 20.0)
-    contrast = np.minimum(contrast, 1.2)
-    error = float((contrast**2).sum() - (contrast[1:6, 1:12] ** 2).sum())
-    error += float((contrast[1:6, 4] ** 2).sum() + (contrast[1:6, 8] ** 2).sum())
-    word = ""
+    rows = slice(1, 6)
+    empty = contrast.copy()
+    numbers = []
+    error = np.zeros(len(contrast))
     for start in (1, 5, 9):
-        cells = contrast[1:6, start : start + 3].ravel()
-        errors = ((_SHAPES - cells) ** 2).sum(1)
-        word += _LETTERS[int(errors.argmin())]
-        error += float(errors.min())
-    return error / patch.size, word
+        columns = slice(start, start + 3)
+        cells = contrast[:, rows, columns].reshape(len(contrast), -1)
+        errors = (cells**2).sum(1)[:, None] - 2 * cells @ _SHAPES.T + (_SHAPES**2).sum(1)
+        numbers.append(errors.argmin(1))
+        error += errors.min(1)
+        empty[:, rows, columns] = 0
+    error += (empty**2).sum((1, 2))
+    best = int(error.argmin())
+    legible = error[best] < _LEGIBLE * contrast[best].size
+    return "".join(_LETTERS[found[best]] for found in numbers) if legible else None
+
+
+def _patches(tone: NDArray[np.float32], left: int, top: int) -> NDArray[np.float32]:
+    """Returns the means of 7 x 13 cells ``(N, 7, 13)`` for every place near by that the plate may have in the picture."""
+    windows = np.lib.stride_tricks.sliding_window_view(tone, (_CELL, _CELL))
+    means = windows.mean(axis=(2, 3))
+    patches = [
+        means[y : y + 7 * _CELL : _CELL, x : x + 13 * _CELL : _CELL]
+        for y in range(max(0, top - _REACH), min(top + _REACH, len(tone) - 7 * _CELL) + 1)
+        for x in range(max(0, left - _REACH), min(left + _REACH, len(tone) - 13 * _CELL) + 1)
+    ]
+    return np.array(patches, np.float32).reshape(-1, 7, 13)
+
+
+def _contrast(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns how far each cell is on the way from the plate's tone, 0, to the letters', 1."""
+    rim = np.concatenate([patches[:, 0], patches[:, -1], patches[:, 1:-1, 0], patches[:, 1:-1, -1]], axis=1)
+    contrast = np.abs(patches - np.median(rim, axis=1)[:, None, None])
+    most = np.maximum(np.percentile(contrast, 90, axis=(1, 2)), 20.0)
+    shares: NDArray[np.float32] = np.minimum(contrast / most[:, None, None], 1.2).astype(np.float32)
+    return shares
