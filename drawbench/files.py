@@ -7,6 +7,7 @@ import os
 import re
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -27,13 +28,19 @@ def host() -> str:
 
 def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
     """Writes beside ``path``, syncs and renames: whoever looks finds the old file or the whole new one, never a part."""
+    with atomic(path) as beside, open(beside, "wb") as file:
+        for part in [data] if isinstance(data, bytes) else data:
+            file.write(part)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Gives a path beside ``path`` to write to; what is there at the end is synced and takes its place, unless it failed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{host()}-{os.getpid()}-{next(_NUMBERS)}.tmp")
     try:
-        with open(beside, "wb") as file:
-            for part in [data] if isinstance(data, bytes) else data:
-                file.write(part)
-            file.flush()
+        yield beside
+        with open(beside, "rb") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except BaseException:

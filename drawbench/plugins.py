@@ -1,7 +1,8 @@
 """Plug-ins: a name leads to a factory, and the factory's annotated parameters are its options.
 
-Ours stand in a lazy table, those of others in the entry-point groups ``drawbench.generators``, ``drawbench.metrics`` and
-``drawbench.prompts``; one's own file needs neither: ``--generator mine=my_model.py:factory``. Listing names imports nothing.
+Ours stand in a lazy table, those of others in the entry-point groups ``drawbench.generators``, ``drawbench.metrics``,
+``drawbench.prompts`` and ``drawbench.datasets``; one's own file needs neither: ``--generator mine=my_model.py:factory``.
+Listing names imports nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from drawbench.errors import UserError, did_you_mean
 from drawbench.files import sha256_file
 from drawbench.settings import build
 
-Kind = Literal["generators", "metrics", "prompts"]
+Kind = Literal["generators", "metrics", "prompts", "datasets"]
 
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -69,6 +70,7 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
             "drawbench.shapes.prompts:shapes", "200 prompts of the shapes world, analogues of DrawBench's 11 categories"
         ),
     },
+    "datasets": {},
 }
 
 

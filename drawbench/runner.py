@@ -81,6 +81,10 @@ def pending(run: Run, items: Sequence[Item]) -> list[Item]:
 def generate(run: Run, generator: Generator, items: Sequence[Item], *, batch_size: int, device: str) -> Summary:
     """Draws the items that the run lacks, each image on disk and in the journal before the next batch.
 
+    A generator may have more than its Protocol: ``prepare(items)`` is called before the first image, and what it raises
+    ends the run; ``remarks(items)`` says at the end what is to be known of them; ``changed(item, facts)`` whether an
+    image that is there would be another now.
+
     Killed at any moment, it loses at most the batch in the making; the next call goes on, with the same bytes.
     """
     start = time.monotonic()
@@ -97,6 +101,8 @@ def generate(run: Run, generator: Generator, items: Sequence[Item], *, batch_siz
     already = len(items) - len(to_draw)
     if to_draw:
         run.clear_leftovers()
+        if hasattr(generator, "prepare"):
+            generator.prepare(to_draw)
         with (
             Journal(run.path, {"batch_size": batch_size, "device": device}) as journal,
             progress(len(items), unit=" images", label=run.manifest.system.name, done=already) as bar,

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from drawbench.errors import UserError
 from drawbench.generators.imagen.augmentation import augment
+from drawbench.generators.imagen.checkpoint import Network
 from drawbench.generators.imagen.config import StageConfig
 from drawbench.generators.imagen.diffusion import x0_from_eps
 from drawbench.generators.imagen.guidance import guide
@@ -58,7 +59,7 @@ class NoiseOf:
 
 def run(
     stages: Sequence[StageConfig],
-    networks: Callable[[StageConfig], nn.Module],
+    networks: Callable[[StageConfig], Network],
     sampling: Mapping[str, Sampling],
     text: Text | None,
     noise: NoiseOf,
@@ -77,7 +78,7 @@ def run(
                 level = torch.full((len(before),), options.aug_level)
                 low_res = augment(before, noise(tuple(before.shape[1:]), "cpu"), level).to(device)
             # The network goes in by no name of ours: when the next is asked for, nothing here holds this one.
-            before = _sample(stage, networks(stage), options, text, low_res, noise, device).cpu()
+            before = sample_stage(stage, networks(stage), options, text, low_res, noise, device).cpu()
             if not torch.isfinite(before).all():
                 raise UserError(
                     f"the stage {stage.name!r} gave values that are not finite: give --dtype bf16 or fp32, or another checkpoint"
@@ -86,17 +87,18 @@ def run(
         yield Output(stage.name, before)
 
 
-def _sample(
+def sample_stage(
     stage: StageConfig,
-    network: nn.Module,
+    network: Network,
     options: Sampling,
     text: Text | None,
     low_res: Tensor | None,
     noise: NoiseOf,
     device: str,
+    size: tuple[int, ...] | None = None,
 ) -> Tensor:
-    size = stage.network.image_size
-    shape = (3, size, size)
+    """Returns what one stage makes, ``(B, 3, H, W)`` on the device, not clipped; ``size`` is its own where it is not given."""
+    shape = (3, *(size or (stage.network.image_size, stage.network.image_size)))
     predict = guided(network, options.guidance_weight, text, low_res, options.aug_level, device)
 
     def denoise(z: Tensor, step: Step) -> Tensor:
@@ -115,14 +117,19 @@ def _sample(
 
 
 def guided(
-    network: nn.Module, weight: float, text: Text | None, low_res: Tensor | None, aug_level: float, device: str
+    network: Network, weight: float, text: Text | None, low_res: Tensor | None, aug_level: float, device: str
 ) -> Callable[[Tensor, float], Tensor]:
-    """Returns ε̂(z, t) in float32, with both branches of the guidance in one pass; at weight 1 the conditional one alone."""
+    """Returns ε̂(z, t) in float32, with both branches of the guidance in one pass; at weight 1 the conditional one alone.
+
+    What the network makes of the text it makes here, once for all steps.
+    """
     dtype = next(network.parameters()).dtype
     both = text is not None and weight != 1
     given = text if text is None else Text(text.embeddings.to(device, dtype), text.mask.to(device))
     if both and given is not None:
         given = with_null(given)
+    with torch.no_grad():
+        memory = None if given is None else network.read(given)
     copies = 2 if both else 1
     upscales = low_res is not None
     wide = low_res.to(dtype).repeat(copies, 1, 1, 1) if low_res is not None else None
@@ -132,9 +139,9 @@ def guided(
         times = torch.full((len(doubled),), t, device=device)
         if upscales:
             levels = torch.full((len(doubled),), aug_level, device=device)
-            eps = network(doubled, times, given, wide, levels)
+            eps = network(doubled, times, memory, wide, levels)
         else:
-            eps = network(doubled, times, given)
+            eps = network(doubled, times, memory)
         if not both:
             return eps.float()
         conditional, unconditional = eps.float().chunk(2)

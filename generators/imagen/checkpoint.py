@@ -11,11 +11,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import Tensor
 
 from drawbench.errors import UserError
-from drawbench.files import sha256_file, write_atomic
+from drawbench.files import atomic, sha256_file, write_atomic
 from drawbench.generators.imagen.config import Block, EfficientUNetConfig, StageConfig, UNetConfig
 from drawbench.generators.imagen.efficient_unet import EfficientUNet
 from drawbench.generators.imagen.text_encoder import TextEncoderConfig
@@ -23,6 +23,8 @@ from drawbench.generators.imagen.unet import UNet
 from drawbench.protocol import digest
 
 FORMAT = 1
+
+Network = UNet | EfficientUNet
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Checkpoint:
         return {**{f"sha256 {self.file(s).name}": sha256_file(self.file(s)) for s in stages}, **config, **encoder}
 
 
-def build_network(stage: StageConfig) -> UNet | EfficientUNet:
+def build_network(stage: StageConfig) -> Network:
     """Returns a stage's network with fresh weights."""
     return UNet(stage.network) if isinstance(stage.network, UNetConfig) else EfficientUNet(stage.network)
 
@@ -77,7 +79,8 @@ def save_config(
 def save_stage(checkpoint: Checkpoint, stage: StageConfig, weights: Mapping[str, Tensor]) -> None:
     """Writes a stage's weights."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    write_atomic(checkpoint.file(stage), save(tensors))
+    with atomic(checkpoint.file(stage)) as file:
+        save_file(tensors, file)
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
@@ -118,7 +121,10 @@ def check_weights(checkpoint: Checkpoint, stage: StageConfig) -> None:
     """
     file = checkpoint.file(stage)
     if not file.is_file():
-        raise UserError(f"{checkpoint.folder} lacks {file.name}, the weights of its stage {stage.name!r}")
+        raise UserError(
+            f"{checkpoint.folder} lacks {file.name}, the weights of its stage {stage.name!r}: train it, or stop before it "
+            "(--set imagen.stop_after=base)"
+        )
     with torch.device("meta"):
         expected = {name: tensor.shape for name, tensor in build_network(stage).state_dict().items()}
     try:
@@ -130,7 +136,7 @@ def check_weights(checkpoint: Checkpoint, stage: StageConfig) -> None:
     _compare(file, stage, expected, found)
 
 
-def load_network(checkpoint: Checkpoint, stage: StageConfig, device: str, dtype: torch.dtype) -> nn.Module:
+def load_network(checkpoint: Checkpoint, stage: StageConfig, device: str, dtype: torch.dtype) -> Network:
     """Returns a stage's network with its weights, in memory once: it is built without storage and takes the file's.
 
     Raises:
@@ -226,6 +232,10 @@ def _check_stages(stages: Sequence[StageConfig], conditional: bool) -> None:
             halvings = len(network.blocks)
             if not network.blocks or any(block.channels % network.heads for block in network.blocks):
                 raise ValueError(f"stage {name!r} needs blocks whose channels are a multiple of its heads")
+            if any(block.self_attention and block.cross_attention for block in network.blocks):
+                raise ValueError(
+                    f"stage {name!r}: a block has self-attention, with the text in it, or cross-attention, not both"
+                )
             if network.low_res_size != stages[number - 1].network.image_size:
                 raise ValueError(
                     f"stage {name!r} enlarges {network.low_res_size}, the stage before it makes another size"

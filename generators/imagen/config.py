@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from drawbench.generators.imagen.schedule import ScheduleName
@@ -88,4 +89,90 @@ PAPER = (
     StageConfig("sr256", PAPER_SR256, "cosine"),
     StageConfig("sr1024", PAPER_SR1024, "linear"),
 )
-"""The full size: 2.40 B, 0.46 B and 0.46 B parameters as counted from appendix F's listings (section 4.1: 2B, 600M, 400M)."""
+"""The full size: 2.40 B, 0.49 B and 0.48 B parameters as counted from appendix F's listings (section 4.1: 2B, 600M, 400M)."""
+
+SMALL = (
+    StageConfig("base", UNetConfig(64, 192, (1, 2, 3, 4), 2, (32, 16, 8), 64, 1024), "cosine"),
+    StageConfig(
+        "sr256",
+        EfficientUNetConfig(
+            256, 64, (Block(64, 2), Block(128, 2), Block(256, 4), Block(512, 4, self_attention=True)), 8, 1024
+        ),
+        "cosine",
+    ),
+    StageConfig(
+        "sr1024",
+        EfficientUNetConfig(
+            1024, 256, (Block(64, 2), Block(128, 2), Block(256, 4), Block(512, 4, cross_attention=True)), 8, 1024
+        ),
+        "linear",
+    ),
+)
+"""The paper's shapes at a size that one GPU trains: 250 M, 66 M and 63 M parameters, with text from T5-v1.1-large."""
+
+TINY = (
+    StageConfig("base", UNetConfig(16, 32, (1, 2), 1, (8,), 16, 64), "cosine"),
+    StageConfig(
+        "sr256", EfficientUNetConfig(32, 16, (Block(16, 1), Block(32, 2, self_attention=True)), 4, 64), "cosine"
+    ),
+    StageConfig(
+        "sr1024", EfficientUNetConfig(64, 32, (Block(16, 1), Block(32, 2, cross_attention=True)), 4, 64), "linear"
+    ),
+)
+"""For tests and trials on a CPU: 16→32→64 pixels."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one stage is trained (section 4.1, appendix F): all that moves its weights, but for the data."""
+
+    steps: int = 2_500_000
+    """Training ends here."""
+    batch_size: int = 2048
+    """Of all processes together."""
+    optimizer: Literal["adafactor", "adam"] = "adam"
+    """The paper's base has Adafactor, its super-resolution stages Adam, with which they did better."""
+    learning_rate: float = 1e-4
+    warmup: int = 10_000
+    """Steps in which the learning rate rises linearly from 0."""
+    decay_steps: int = 2_500_000
+    """Where a cosine has taken the learning rate to 0; 0: it stays. The listings print ``end_value=2500000``, which is no
+    learning rate; that 0 was meant is not in the paper."""
+    ema: float = 0.9999
+    """Of the weights that are sampled from. Not in the paper, which does not speak of averaging; 0.9999 as in unCLIP."""
+    text_drop: float = 0.1
+    """How often a text is replaced by null text, for classifier-free guidance."""
+    crop: int | None = None
+    """Train on square crops of this side; the low-resolution image is cropped at the same place."""
+    dtype: Literal["fp32", "bf16"] = "bf16"
+    """Of the arithmetic (autocast); weights, optimizer and EMA are fp32. Not in the paper."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainingPreset:
+    """A cascade, how each of its stages is trained, and the text encoder that goes with it."""
+
+    stages: tuple[StageConfig, ...]
+    recipes: Mapping[str, Recipe]
+    """By stage."""
+    text_encoder: str | None
+    """A name on the model hub; None: it must be given."""
+
+
+_SMALL = Recipe(steps=500_000, batch_size=256, warmup=2_000, decay_steps=500_000)
+_TINY = Recipe(3_000, 16, "adam", learning_rate=1e-3, warmup=100, decay_steps=3_000, ema=0.99, dtype="fp32")
+
+PRESETS: Mapping[str, TrainingPreset] = {
+    "PAPER": TrainingPreset(
+        PAPER,
+        {"base": Recipe(optimizer="adafactor"), "sr256": Recipe(), "sr1024": Recipe(crop=256)},
+        "google/t5-v1_1-xxl",
+    ),
+    "SMALL": TrainingPreset(
+        SMALL, {"base": _SMALL, "sr256": _SMALL, "sr1024": replace(_SMALL, crop=256)}, "google/t5-v1_1-large"
+    ),
+    "TINY": TrainingPreset(TINY, {"base": _TINY, "sr256": _TINY, "sr1024": replace(_TINY, crop=32)}, None),
+}
+"""``PAPER`` is section 4.1 and appendix F. The small ones train with Adam: Adafactor scales its step by the parameters' own
+size, so a learning rate of 1e-4 hardly moves a network that has few steps. Their numbers are ours."""

@@ -16,17 +16,24 @@ from drawbench.generators.imagen.config import Block, EfficientUNetConfig
 from drawbench.generators.imagen.layers import (
     Conditioning,
     CrossAttention,
+    KeysValues,
     ResBlock,
     SelfAttention,
     Text,
+    TextMemory,
     norm,
+    run,
     text_pool,
     zeroed,
 )
 
 
 class Blocks(nn.Module):
-    """Residual blocks at one resolution, then attention where the block has it (figures A.28 and A.29)."""
+    """Residual blocks at one resolution, then attention where the block has it (figures A.28 and A.29).
+
+    Attention is twice as wide inside as its channels, as the figures print; that this holds of the attention to text alone
+    too is not in the paper.
+    """
 
     def __init__(self, channels: int, block: Block, config: EfficientUNetConfig) -> None:
         super().__init__()
@@ -34,17 +41,23 @@ class Blocks(nn.Module):
         self.blocks = nn.ModuleList(ResBlock(width, block.channels, config.embedding_dim) for width in widths)
         sequence = config.text_conditioning == "sequence"
         text_dim = config.text_dim if sequence else None
-        self.attention = SelfAttention(block.channels, config.heads, text_dim) if block.self_attention else None
+        width, hidden = block.channels, 2 * block.channels
+        self.attention = SelfAttention(width, hidden, config.heads, text_dim) if block.self_attention else None
         crosses = block.cross_attention and sequence
-        self.cross_attention = CrossAttention(block.channels, config.heads, config.text_dim) if crosses else None
+        self.cross_attention = CrossAttention(width, hidden, config.heads, config.text_dim) if crosses else None
 
-    def forward(self, x: Tensor, embedding: Tensor, text: Text | None) -> Tensor:
+    def read(self, text: Text) -> KeysValues | None:
+        """Returns the text as the attention here sees it."""
+        attends = self.attention or self.cross_attention
+        return None if attends is None else attends.read(text)
+
+    def forward(self, x: Tensor, embedding: Tensor, text: KeysValues | None, text_mask: Tensor | None) -> Tensor:
         for block in self.blocks:
             x = block(x, embedding)
         if self.attention is not None:
-            x = self.attention(x, text)
+            x = self.attention(x, text, text_mask)
         if self.cross_attention is not None and text is not None:
-            x = self.cross_attention(x, text)
+            x = self.cross_attention(x, text, text_mask)
         return x
 
 
@@ -60,6 +73,8 @@ class EfficientUNet(nn.Module):
     def __init__(self, config: EfficientUNetConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False
+        """Gradient checkpointing: True spends time to save memory in training."""
         widths = [block.channels for block in config.blocks]
         pool = text_pool(config.text_conditioning, config.text_dim, config.embedding_dim)
         self.conditioning = Conditioning(widths[0], config.embedding_dim, pool, aug_level=True)
@@ -78,18 +93,28 @@ class EfficientUNet(nn.Module):
         )
         self.last = nn.Sequential(norm(2 * widths[0]), nn.SiLU(), zeroed(nn.Conv2d(2 * widths[0], 3, 3, padding=1)))
 
-    def forward(self, z: Tensor, t: Tensor, text: Text | None, low_res: Tensor, aug_level: Tensor) -> Tensor:
-        embedding = self.conditioning(t, text, aug_level)
+    def read(self, text: Text) -> TextMemory:
+        """Returns the text as this network sees it, for `forward`."""
+        pooled = self.conditioning.read(text)
+        return TextMemory(text.mask, pooled, tuple(part.read(text) for part in (*self.down, *self.up)))
+
+    def forward(
+        self, z: Tensor, t: Tensor, text: Text | TextMemory | None, low_res: Tensor, aug_level: Tensor
+    ) -> Tensor:
+        memory = self.read(text) if isinstance(text, Text) else text
+        embedding = self.conditioning(t, memory.pooled if memory else None, aug_level)
+        mask, depth = memory.mask if memory else None, len(self.down)
+        seen = memory.layers if memory else [None] * (2 * depth)
         enlarged = functional.interpolate(low_res, z.shape[-2:], mode="bilinear", align_corners=False)
         x = first = self.first(torch.cat([z, enlarged.to(z.dtype)], 1))
         skips = []
-        for halve, down in zip(self.halve, self.down, strict=True):
-            x = down(halve(x), embedding, text)
+        for number in range(depth):
+            x = run(self.down[number], self.recompute, self.halve[number](x), embedding, seen[number], mask)
             skips.append(x)
         skips.pop()
-        for number in reversed(range(len(self.up))):
-            if number < len(self.up) - 1:
+        for number in reversed(range(depth)):
+            if number < depth - 1:
                 x = torch.cat([x, skips.pop() / math.sqrt(2)], 1)
-            x = self.up[number](x, embedding, text)
+            x = run(self.up[number], self.recompute, x, embedding, seen[depth + number], mask)
             x = self.enlarge[number](functional.interpolate(x, scale_factor=2, mode="nearest"))
         return self.last(torch.cat([x, first / math.sqrt(2)], 1))

@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from drawbench.errors import UserError
 from drawbench.generators.imagen.cascade import NoiseOf, Sampling, run
-from drawbench.generators.imagen.checkpoint import Checkpoint, check_weights, load_network, open_checkpoint
+from drawbench.generators.imagen.checkpoint import Checkpoint, Network, check_weights, load_network, open_checkpoint
 from drawbench.generators.imagen.config import StageConfig
 from drawbench.generators.imagen.layers import Text
 from drawbench.generators.imagen.sampler import SamplerName
@@ -25,6 +25,7 @@ from drawbench.generators.imagen.text_cache import TextEmbeddings, embeddings_fo
 from drawbench.generators.imagen.text_encoder import TextEncoder, TextEncoderConfig
 from drawbench.generators.imagen.thresholding import ThresholdingName
 from drawbench.interfaces import Drawn, Item, Refused
+from drawbench.progress import progress
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -115,7 +116,7 @@ class Imagen:
         self.checkpoint, self.stages, self.sampling = checkpoint, stages, sampling
         self.device, self.dtype = device, _DTYPES[dtype]
         self.keep_stages, self.low_memory = keep_stages, low_memory
-        self._networks: dict[str, nn.Module] = {}
+        self._networks: dict[str, Network] = {}
         self._embeddings: TextEmbeddings | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -133,6 +134,17 @@ class Imagen:
             for n in range(len(items))
         ]
 
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Encodes the texts that have no embeddings yet, before the first image is drawn."""
+        texts = list(dict.fromkeys(item.prompt.text for item in items))
+        cache = self._cache(texts)
+        if cache is None or not (lacking := cache.missing(texts)):
+            return
+        with progress(len(lacking), unit=" texts", label="encode texts") as bar:
+            cache.add(lacking, bar.update)
+        if self.low_memory and cache.encoder is not None:
+            cache.encoder.unload()
+
     def remarks(self, items: Sequence[Item]) -> list[str]:
         """Says of which texts the encoder does not see the end, as far as they are on disk."""
         cache = self._embeddings or self._on_disk()
@@ -149,6 +161,17 @@ class Imagen:
 
     def _text(self, texts: Sequence[str]) -> Text | None:
         """Returns the texts' embeddings, all padded to one length: a neighbour's length must not move an image."""
+        config, cache = self.checkpoint.text_encoder, self._cache(texts)
+        if config is None or cache is None:
+            return None
+        text = cache.get(texts)
+        if self.low_memory and cache.encoder is not None:
+            cache.encoder.unload()
+        short = config.max_tokens - text.mask.shape[1]
+        return Text(functional.pad(text.embeddings, (0, 0, 0, short)), functional.pad(text.mask, (0, short)))
+
+    def _cache(self, texts: Sequence[str]) -> TextEmbeddings | None:
+        """Returns where the texts' embeddings are, with the encoder where some are lacking; None where there is no text."""
         config = self.checkpoint.text_encoder
         if config is None:
             return None
@@ -156,11 +179,7 @@ class Imagen:
         if cache is None or (cache.encoder is None and cache.missing(texts)):
             cache = TextEmbeddings(self._encoder(config))
         self._embeddings = cache
-        text = cache.get(texts)
-        if self.low_memory and cache.encoder is not None:
-            cache.encoder.unload()
-        short = config.max_tokens - text.mask.shape[1]
-        return Text(functional.pad(text.embeddings, (0, 0, 0, short)), functional.pad(text.mask, (0, short)))
+        return cache
 
     def _on_disk(self) -> TextEmbeddings | None:
         """Returns the embeddings that are in the cache already: with them no encoder is looked for, nor fetched."""
@@ -175,7 +194,7 @@ class Imagen:
             raise UserError(f"{config.name} is not the text encoder of {self.checkpoint.folder} (another digest)")
         return encoder
 
-    def _network(self, stage: StageConfig) -> nn.Module:
+    def _network(self, stage: StageConfig) -> Network:
         if stage.name not in self._networks:
             if self.low_memory:
                 self._networks.clear()

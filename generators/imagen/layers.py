@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 
 class Text(NamedTuple):
@@ -21,6 +22,24 @@ class Text(NamedTuple):
     """``(B, L, D)``."""
     mask: Tensor
     """``(B, L)`` bool: true where there is a token."""
+
+
+class KeysValues(NamedTuple):
+    """A text as one attention layer sees it: ``(B, heads, L, width of a head)`` each."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class TextMemory(NamedTuple):
+    """A text as one network sees it. It does not depend on the image, so sampling makes it once and not at every step."""
+
+    mask: Tensor
+    """``(B, L)`` bool."""
+    pooled: Tensor | None
+    """``(B, dim)``: added to the embedding of time; None where nothing pools."""
+    layers: tuple[KeysValues | None, ...]
+    """By part of the network, from the first to the last; None where no attention stands."""
 
 
 def null_text(batch: int, dim: int, device: torch.device | str, dtype: torch.dtype) -> Text:
@@ -41,6 +60,19 @@ def zeroed(module: nn.Module) -> nn.Module:
     return module
 
 
+class VectorLinear(nn.Linear):
+    """A linear layer on ``(B, C)`` in which, when sampling, a row's result does not depend on its place in the batch.
+
+    On a CPU, BLAS sums the last rows of a small batch in another order (measured with MKL at 5 to 7 and 9 to 11 rows), so
+    batches are filled to a multiple of 16 rows. Convolutions and longer sequences were not seen to do this.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or x.device.type != "cpu":
+            return super().forward(x)
+        return super().forward(functional.pad(x, (0, 0, 0, -len(x) % 16)))[: len(x)]
+
+
 def norm(channels: int) -> nn.GroupNorm:
     """Returns group normalisation in 32 groups, or as many as divide a small number of channels."""
     return nn.GroupNorm(math.gcd(32, channels), channels)
@@ -55,7 +87,7 @@ class SinusoidalEmbedding(nn.Module):
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
         self.features = features
-        self.first, self.second = nn.Linear(features, dim), nn.Linear(dim, dim)
+        self.first, self.second = VectorLinear(features, dim), VectorLinear(dim, dim)
 
     def forward(self, value: Tensor) -> Tensor:
         half = self.features // 2
@@ -70,7 +102,7 @@ class MeanPool(nn.Module):
 
     def __init__(self, text_dim: int, dim: int) -> None:
         super().__init__()
-        self.norm, self.out = nn.LayerNorm(text_dim), nn.Linear(text_dim, dim)
+        self.norm, self.out = nn.LayerNorm(text_dim), VectorLinear(text_dim, dim)
 
     def forward(self, text: Text) -> Tensor:
         weights = text.mask[..., None].to(text.embeddings.dtype)
@@ -88,16 +120,22 @@ class AttentionPool(nn.Module):
         self.heads = heads
         self.norm = nn.LayerNorm(text_dim)
         self.query = nn.Parameter(torch.randn(dim) / math.sqrt(dim))
-        self.keys_values = nn.Linear(text_dim, 2 * dim)
-        self.out = nn.Linear(dim, dim)
+        self.text_kv = nn.Linear(text_dim, 2 * dim)
+        self.out = VectorLinear(dim, dim)
 
     def forward(self, text: Text) -> Tensor:
-        keys, values = (
-            split_heads(part, self.heads) for part in self.keys_values(self.norm(text.embeddings)).chunk(2, -1)
-        )
-        query = split_heads(self.query.expand(len(text.mask), 1, -1), self.heads)
-        pooled = functional.scaled_dot_product_attention(query, keys, values, text.mask[:, None, None])
-        return self.out(pooled.flatten(1))
+        keys, values = keys_values(self.text_kv(self.norm(text.embeddings)), self.heads)
+        # Written out, for one query is a matrix-vector product, whose rounding depends on where in memory it lies.
+        query = self.query.unflatten(0, (self.heads, 1, -1))
+        scores = (query * keys).sum(-1) / math.sqrt(query.shape[-1])
+        weights = scores.masked_fill(~text.mask[:, None], -math.inf).softmax(-1)
+        return self.out((weights[..., None] * values).sum(2).flatten(1))
+
+
+def keys_values(both: Tensor, heads: int) -> KeysValues:
+    """Returns keys and values of ``(B, L, 2·C)``, split into heads."""
+    keys, values = both.chunk(2, -1)
+    return KeysValues(split_heads(keys, heads), split_heads(values, heads))
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -108,27 +146,31 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 class SelfAttention(nn.Module):
     """Self-attention over pixels with the text's keys and values beside their own (appendix D.3.1).
 
-    As wide as the channels; figure A.28 speaks of a hidden size of twice the channels, which is not built here.
+    ``hidden`` is the width of all heads together.
     """
 
-    def __init__(self, channels: int, heads: int, text_dim: int | None) -> None:
+    def __init__(self, channels: int, hidden: int, heads: int, text_dim: int | None) -> None:
         super().__init__()
         self.heads = heads
         self.norm = norm(channels)
-        self.qkv = nn.Linear(channels, 3 * channels)
+        self.qkv = nn.Linear(channels, 3 * hidden)
         self.text_norm = nn.LayerNorm(text_dim) if text_dim else None
-        self.text_kv = nn.Linear(text_dim, 2 * channels) if text_dim else None
-        self.out = zeroed(nn.Linear(channels, channels))
+        self.text_kv = nn.Linear(text_dim, 2 * hidden) if text_dim else None
+        self.out = zeroed(nn.Linear(hidden, channels))
 
-    def forward(self, x: Tensor, text: Text | None) -> Tensor:
+    def read(self, text: Text) -> KeysValues | None:
+        """Returns the text's keys and values, or None where this layer takes no text."""
+        if self.text_kv is None or self.text_norm is None:
+            return None
+        return keys_values(self.text_kv(self.text_norm(text.embeddings)), self.heads)
+
+    def forward(self, x: Tensor, text: KeysValues | None, text_mask: Tensor | None) -> Tensor:
         pixels = self.norm(x).flatten(2).transpose(1, 2)
         query, keys, values = (split_heads(part, self.heads) for part in self.qkv(pixels).chunk(3, -1))
         mask = None
-        if self.text_kv is not None and self.text_norm is not None and text is not None:
-            text_keys, text_values = self.text_kv(self.text_norm(text.embeddings)).chunk(2, -1)
-            keys = torch.cat([split_heads(text_keys, self.heads), keys], 2)
-            values = torch.cat([split_heads(text_values, self.heads), values], 2)
-            mask = functional.pad(text.mask, (0, pixels.shape[1]), value=True)[:, None, None]
+        if text is not None and text_mask is not None:
+            keys, values = torch.cat([text.keys, keys], 2), torch.cat([text.values, values], 2)
+            mask = functional.pad(text_mask, (0, pixels.shape[1]), value=True)[:, None, None]
         seen = functional.scaled_dot_product_attention(query, keys, values, mask)
         return x + self.out(seen.transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
 
@@ -136,19 +178,20 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Attention of pixels to the text alone, where there is no self-attention to join (256→1024, appendix D.3.1)."""
 
-    def __init__(self, channels: int, heads: int, text_dim: int) -> None:
+    def __init__(self, channels: int, hidden: int, heads: int, text_dim: int) -> None:
         super().__init__()
         self.heads = heads
         self.norm, self.text_norm = norm(channels), nn.LayerNorm(text_dim)
-        self.query, self.keys_values = nn.Linear(channels, channels), nn.Linear(text_dim, 2 * channels)
-        self.out = zeroed(nn.Linear(channels, channels))
+        self.query, self.text_kv = nn.Linear(channels, hidden), nn.Linear(text_dim, 2 * hidden)
+        self.out = zeroed(nn.Linear(hidden, channels))
 
-    def forward(self, x: Tensor, text: Text) -> Tensor:
+    def read(self, text: Text) -> KeysValues:
+        """Returns the text's keys and values."""
+        return keys_values(self.text_kv(self.text_norm(text.embeddings)), self.heads)
+
+    def forward(self, x: Tensor, text: KeysValues, text_mask: Tensor) -> Tensor:
         query = split_heads(self.query(self.norm(x).flatten(2).transpose(1, 2)), self.heads)
-        keys, values = (
-            split_heads(part, self.heads) for part in self.keys_values(self.text_norm(text.embeddings)).chunk(2, -1)
-        )
-        seen = functional.scaled_dot_product_attention(query, keys, values, text.mask[:, None, None])
+        seen = functional.scaled_dot_product_attention(query, text.keys, text.values, text_mask[:, None, None])
         return x + self.out(seen.transpose(1, 2).flatten(2)).transpose(1, 2).reshape(x.shape)
 
 
@@ -164,7 +207,7 @@ class ResBlock(nn.Module):
         super().__init__()
         self.resample = resample or nn.Identity()
         self.norm1, self.conv1 = norm(channels), nn.Conv2d(channels, out_channels, 3, padding=1)
-        self.scale_shift = nn.Linear(embedding_dim, 2 * out_channels)
+        self.scale_shift = VectorLinear(embedding_dim, 2 * out_channels)
         self.norm2, self.conv2 = norm(out_channels), zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.shortcut = nn.Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
 
@@ -184,13 +227,23 @@ class Conditioning(nn.Module):
         self.aug_level = SinusoidalEmbedding(features, dim) if aug_level else None
         self.pool = pool
 
-    def forward(self, t: Tensor, text: Text | None, aug_level: Tensor | None) -> Tensor:
+    def read(self, text: Text) -> Tensor | None:
+        """Returns the pooled text, or None where nothing pools."""
+        return None if self.pool is None else self.pool(text)
+
+    def forward(self, t: Tensor, pooled: Tensor | None, aug_level: Tensor | None) -> Tensor:
         embedding: Tensor = self.time(t)
         if self.aug_level is not None and aug_level is not None:
             embedding = embedding + self.aug_level(aug_level)
-        if self.pool is not None and text is not None:
-            embedding = embedding + self.pool(text)
-        return embedding
+        return embedding if pooled is None else embedding + pooled
+
+
+def run(layer: nn.Module, recompute: bool, *given: Tensor | KeysValues | None) -> Tensor:
+    """Calls a part of a network; with ``recompute`` its activations are not kept for the backward pass but made again."""
+    if recompute and torch.is_grad_enabled():
+        made: Tensor = checkpoint(layer, *given, use_reentrant=False)
+        return made
+    return layer(*given)
 
 
 def text_pool(kind: str, text_dim: int, dim: int) -> nn.Module | None:

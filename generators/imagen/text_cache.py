@@ -141,6 +141,13 @@ class TextEmbeddings:
             if self._tokens[shard][row] > self._offsets[shard][row + 1] - self._offsets[shard][row]
         ]
 
+    def dim(self) -> int:
+        """Returns how wide the embeddings are."""
+        if not self._shards:
+            raise UserError(f"there are no text embeddings in {self.folder}; make them: {self._command()}")
+        with safe_open(self._shards[0], "pt") as file:
+            return int(file.get_slice("embeddings").get_shape()[1])
+
     def size(self) -> int:
         """Returns how many bytes the shards take."""
         return sum(path.stat().st_size for path in self._shards)

@@ -89,8 +89,10 @@ class TextEncoder:
         self._byte_vocabulary = byte_vocabulary(self.folder, settings)
         self.limit = config.max_tokens
         """Texts are cut to so many tokens, start and end included: ``max_tokens``, or what the network can take."""
+        own = settings.get("text_config") or settings
+        self.dim = int(own.get("d_model") or own.get("hidden_size") or 0)
+        """Of the embeddings."""
         if self._family.positions is not None:
-            own = settings.get("text_config") or settings
             self.limit = min(self.limit, own.get("max_position_embeddings", self._family.positions))
         if self.limit < 4:
             raise UserError(f"max_tokens={config.max_tokens}: give at least 4; start and end count")
@@ -130,7 +132,8 @@ class TextEncoder:
             first = ids[order[0]]
             batch = [index for index in order[: self.batch_size] if len(ids[index]) == len(first)]
             order = order[len(batch) :]
-            hidden = self._forward(torch.tensor([ids[index] for index in batch], device=self.device))
+            tokens = torch.tensor([ids[index] for index in batch], device=self.device)
+            hidden = self._forward(tokens, torch.ones_like(tokens))
             for index, embeddings in zip(batch, hidden, strict=True):
                 if not embeddings.isfinite().all():
                     raise UserError(
@@ -138,6 +141,21 @@ class TextEncoder:
                         f"{self.config.dtype}; its weights may be damaged, or were made for another dtype"
                     )
                 yield index, Encoded(embeddings, lengths[index])
+
+    def padded(self, texts: Sequence[str]) -> Text:
+        """Returns the embeddings of a batch by one pass, for an endless stream of texts, which no cache can hold.
+
+        Padding is masked; that texts of different lengths go together moves the last digits.
+        """
+        if self._network is None:
+            self._load()
+        _, ids = self._tokens(texts)
+        mask = torch.arange(max(map(len, ids))) < torch.tensor([len(row) for row in ids])[:, None]
+        tokens = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
+        hidden = self._forward(tokens.to(self.device), mask.to(self.device)) * mask[..., None]
+        if not hidden.isfinite().all():
+            raise UserError(f"text encoder {self.config.name} gave values that are not finite in {self.config.dtype}")
+        return Text(hidden, mask)
 
     def unload(self) -> None:
         """Lets the network go; the next text loads it again."""
@@ -156,10 +174,10 @@ class TextEncoder:
         return [len(ids) for ids in whole], cut
 
     @torch.no_grad()
-    def _forward(self, ids: Tensor) -> Tensor:
-        """Maps tokens ``(B, L)`` to embeddings ``(B, L, D)``."""
+    def _forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Maps tokens ``(B, L)`` and their mask to embeddings ``(B, L, D)`` on the CPU."""
         penultimate = self._family.layer == "penultimate"
-        out = self._network(input_ids=ids, attention_mask=torch.ones_like(ids), output_hidden_states=penultimate)
+        out = self._network(input_ids=ids, attention_mask=mask, output_hidden_states=penultimate)
         hidden: Tensor = out.hidden_states[-2] if penultimate else out.last_hidden_state
         return hidden.to(_DTYPES[self.config.dtype]).cpu()
 

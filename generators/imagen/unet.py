@@ -6,7 +6,18 @@ import torch
 from torch import Tensor, nn
 
 from drawbench.generators.imagen.config import UNetConfig
-from drawbench.generators.imagen.layers import Conditioning, ResBlock, SelfAttention, Text, norm, text_pool, zeroed
+from drawbench.generators.imagen.layers import (
+    Conditioning,
+    KeysValues,
+    ResBlock,
+    SelfAttention,
+    Text,
+    TextMemory,
+    norm,
+    run,
+    text_pool,
+    zeroed,
+)
 
 
 class Level(nn.Module):
@@ -17,9 +28,15 @@ class Level(nn.Module):
         self.block, self.attention = block, attention
         self.enlarges = isinstance(block.resample, nn.Upsample)
 
-    def forward(self, x: Tensor, embedding: Tensor, text: Text | None) -> Tensor:
+    def read(self, text: Text) -> KeysValues | None:
+        """Returns the text as the attention here sees it."""
+        return None if self.attention is None else self.attention.read(text)
+
+    def forward(
+        self, x: Tensor, embedding: Tensor, text: KeysValues | None = None, text_mask: Tensor | None = None
+    ) -> Tensor:
         x = self.block(x, embedding)
-        return x if self.attention is None else self.attention(x, text)
+        return x if self.attention is None else self.attention(x, text, text_mask)
 
 
 class UNet(nn.Module):
@@ -28,12 +45,14 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
+        self.recompute = False
+        """Gradient checkpointing: True spends time to save memory in training."""
         width, dim = config.channels, config.embedding_dim
         sequence_dim = config.text_dim if config.text_conditioning == "sequence" else None
 
         def level(channels: int, out: int, size: int) -> Level:
             attends = size in config.attention_resolutions
-            attention = SelfAttention(out, out // config.head_channels, sequence_dim) if attends else None
+            attention = SelfAttention(out, out, out // config.head_channels, sequence_dim) if attends else None
             return Level(ResBlock(channels, out, dim), attention)
 
         pool = text_pool(config.text_conditioning, config.text_dim, dim)
@@ -51,7 +70,7 @@ class UNet(nn.Module):
                 self.down.append(Level(ResBlock(channels, channels, dim, nn.AvgPool2d(2))))
                 size //= 2
                 skips.append(channels)
-        middle = SelfAttention(channels, channels // config.head_channels, sequence_dim)
+        middle = SelfAttention(channels, channels, channels // config.head_channels, sequence_dim)
         self.middle = nn.ModuleList(
             [Level(ResBlock(channels, channels, dim), middle), Level(ResBlock(channels, channels, dim))]
         )
@@ -64,15 +83,24 @@ class UNet(nn.Module):
                 size *= 2
         self.last = nn.Sequential(norm(channels), nn.SiLU(), zeroed(nn.Conv2d(channels, 3, 3, padding=1)))
 
-    def forward(self, z: Tensor, t: Tensor, text: Text | None = None) -> Tensor:
-        embedding = self.conditioning(t, text, None)
+    def read(self, text: Text) -> TextMemory:
+        """Returns the text as this network sees it, for `forward`."""
+        levels = (*self.down, *self.middle, *self.up)
+        return TextMemory(text.mask, self.conditioning.read(text), tuple(level.read(text) for level in levels))
+
+    def forward(self, z: Tensor, t: Tensor, text: Text | TextMemory | None = None) -> Tensor:
+        memory = self.read(text) if isinstance(text, Text) else text
+        embedding = self.conditioning(t, memory.pooled if memory else None, None)
+        mask = memory.mask if memory else None
+        seen = iter(memory.layers if memory else [None] * (len(self.down) + len(self.middle) + len(self.up)))
         x = self.first(z)
         skips = [x]
         for level in self.down:
-            x = level(x, embedding, text)
+            x = run(level, self.recompute, x, embedding, next(seen), mask)
             skips.append(x)
         for level in self.middle:
-            x = level(x, embedding, text)
+            x = run(level, self.recompute, x, embedding, next(seen), mask)
         for level in self.up:
-            x = level(x if level.enlarges else torch.cat([x, skips.pop()], 1), embedding, text)
+            x = x if level.enlarges else torch.cat([x, skips.pop()], 1)
+            x = run(level, self.recompute, x, embedding, next(seen), mask)
         return self.last(x)

@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from drawbench.cli import cli
 from drawbench.errors import UserError
 from drawbench.generators.imagen import cascade
 from drawbench.generators.imagen.cascade import NoiseOf, Sampling, guided, with_null
@@ -367,6 +369,18 @@ def test_values_that_are_not_finite_are_no_image(tmp_path):
         draw(folder)
     with pytest.raises(UserError, match="guidance_weight of the stage 'base' is inf"):
         imagen(checkpoint=str(folder), base=StageOptions(guidance_weight=float("inf")))
+
+
+def test_a_missing_text_encoder_ends_the_run_before_the_first_image(tmp_path, encoder):
+    """Once, and not once per image; nothing is journalled as failed."""
+    gone = TextEncoderConfig(str(tmp_path / "gone"), "fp32", 12)
+    folder = save(tmp_path / "c", encoder=(gone, "1" * 64))
+    (tmp_path / "p.txt").write_text("a cat\na dog\n")
+    given = ["--generator", "imagen", "--checkpoint", folder, "--prompts", tmp_path / "p.txt", "-o", tmp_path / "run"]
+    done = CliRunner().invoke(cli, ["generate", *map(str, given)], standalone_mode=False)
+    assert isinstance(done.exception, UserError)
+    assert "gone" in str(done.exception)
+    assert not [path for path in (tmp_path / "run" / "journal").glob("*") if "failed" in path.read_text()]
 
 
 def test_with_the_embeddings_on_disk_no_encoder_is_looked_for(folder, monkeypatch):

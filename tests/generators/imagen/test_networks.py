@@ -75,7 +75,7 @@ def test_the_papers_listings_have_these_numbers_of_parameters():
             sum(p.numel() for p in network.parameters())
             for network in (UNet(PAPER_BASE), EfficientUNet(PAPER_SR256), EfficientUNet(PAPER_SR1024))
         ]
-    assert counts == [2_399_827_971, 462_917_251, 458_718_851]
+    assert counts == [2_399_827_971, 488_093_315, 479_696_515]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -113,6 +113,25 @@ def test_an_image_does_not_depend_on_its_neighbour_in_the_batch(name):
     assert torch.allclose(call(network, changed)[0], both[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_place_in_the_batch_moves_no_bit(name):
+    """Batches that a matrix product does not take in whole portions: 5 to 7 and 9 to 11 rows showed it."""
+    network = awake(NETWORKS[name]())
+    size = network.config.image_size
+    for batch in (5, 6, 7, 9, 11):
+        generator = torch.Generator().manual_seed(batch)
+        z, t = torch.randn(batch, 3, size, size, generator=generator), torch.rand(batch, generator=generator)
+        low_res, level = torch.randn(batch, 3, size // 2, size // 2, generator=generator), torch.full((batch,), 0.1)
+        text = Text(torch.randn(batch, 12, TEXT_DIM, generator=generator), torch.rand(batch, 12) < 0.9)
+        order = torch.randperm(batch, generator=generator)
+        given = () if isinstance(network, UNet) else (low_res, level)
+        shuffled = () if isinstance(network, UNet) else (low_res[order], level)
+        with torch.no_grad():
+            out = network(z, t, text, *given)
+            moved = network(z[order], t[order], Text(text.embeddings[order], text.mask[order]), *shuffled)
+        assert torch.equal(moved, out[order]), batch
+
+
 @pytest.mark.parametrize("name", ["64 to 256", "256 to 1024"])
 def test_the_aug_level_is_told_to_the_network_also_at_0(name):
     network, text = awake(NETWORKS[name]()), some_text()
@@ -134,24 +153,25 @@ def test_the_last_stage_has_no_self_attention_and_works_at_any_size():
     assert out.shape == (2, 3, 64, 48)
 
 
-def test_self_attention_with_text_is_softmax_over_text_and_pixels():
-    """Against the formula, written out."""
-    layer = awake(SelfAttention(8, 2, TEXT_DIM))
+@pytest.mark.parametrize("hidden", [8, 16])
+def test_self_attention_with_text_is_softmax_over_text_and_pixels(hidden):
+    """Against the formula, written out; as wide as the channels and twice as wide."""
+    layer = awake(SelfAttention(8, hidden, 2, TEXT_DIM))
     text = Text(some_text(3).embeddings, torch.tensor([[True, True, False], [True, True, True]]))
     x = torch.randn(2, 8, 2, 2, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
         pixels = layer.norm(x).flatten(2).transpose(1, 2)
         q, k, v = layer.qkv(pixels).chunk(3, -1)
         tk, tv = layer.text_kv(layer.text_norm(text.embeddings)).chunk(2, -1)
-        expected = torch.empty(2, 4, 8)
+        expected = torch.empty(2, 4, hidden)
         for b in range(2):
             keys = torch.cat([tk[b][text.mask[b]], k[b]])
             values = torch.cat([tv[b][text.mask[b]], v[b]])
-            for head in (slice(0, 4), slice(4, 8)):
-                weights = (q[b][:, head] @ keys[:, head].T / 4**0.5).softmax(-1)
+            for head in (slice(0, hidden // 2), slice(hidden // 2, hidden)):
+                weights = (q[b][:, head] @ keys[:, head].T / (hidden / 2) ** 0.5).softmax(-1)
                 expected[b][:, head] = weights @ values[:, head]
         expected = x + layer.out(expected).transpose(1, 2).reshape(x.shape)
-        assert torch.allclose(layer(x, text), expected, atol=1e-5)
+        assert torch.allclose(layer(x, layer.read(text), text.mask), expected, atol=1e-5)
 
 
 def test_pools_leave_padding_out():
@@ -165,7 +185,7 @@ def test_pools_leave_padding_out():
 
 def written_out(layer, text, pixels_to_text):
     """Attention to text alone, head by head, from the layer's own weights."""
-    keys, values = layer.keys_values(layer_norm(layer, text)).chunk(2, -1)
+    keys, values = layer.text_kv(layer_norm(layer, text)).chunk(2, -1)
     out = torch.empty(*pixels_to_text.shape)
     width = pixels_to_text.shape[-1] // layer.heads
     for b in range(len(text.mask)):
@@ -185,12 +205,14 @@ MASKED = Text(some_text(3).embeddings * 5 + 2, torch.tensor([[True, True, False]
 
 
 def test_cross_attention_is_softmax_of_normed_pixels_over_normed_text():
-    layer = awake(CrossAttention(8, 2, TEXT_DIM))
+    layer = awake(CrossAttention(8, 8, 2, TEXT_DIM))
     x = 3 * torch.randn(2, 8, 2, 2, generator=torch.Generator().manual_seed(4)) + 1
     with torch.no_grad():
         normed = functional.group_norm(x, 8, layer.norm.weight, layer.norm.bias).flatten(2).transpose(1, 2)
         seen = layer.out(written_out(layer, MASKED, layer.query(normed)))
-        assert torch.allclose(layer(x, MASKED), x + seen.transpose(1, 2).reshape(x.shape), atol=1e-4)
+        assert torch.allclose(
+            layer(x, layer.read(MASKED), MASKED.mask), x + seen.transpose(1, 2).reshape(x.shape), atol=1e-4
+        )
 
 
 def test_attention_pooling_is_softmax_of_a_learned_query_over_normed_text():
@@ -240,7 +262,7 @@ def test_skips_of_the_efficient_network_are_scaled_by_one_over_root_two():
 def test_heads_are_64_channels_wide_in_the_papers_base():
     with torch.device("meta"):
         network = UNet(PAPER_BASE)
-    heads = {m.qkv.in_features // m.heads for m in network.modules() if isinstance(m, SelfAttention)}
+    heads = {m.out.in_features // m.heads for m in network.modules() if isinstance(m, SelfAttention)}
     assert heads == {64}
     attending = [level.attention is not None for level in network.down]
     assert attending == [False] * 4 + [True] * 3 + [False] + [True] * 3 + [False] + [True] * 3
@@ -254,3 +276,35 @@ def test_times_are_told_apart_over_the_whole_range():
         angles = 1000 * torch.tensor([0.37])[:, None] * half
         waves = torch.cat([angles.cos(), angles.sin()], 1)
         assert torch.allclose(embed(torch.tensor([0.37])), embed.second(functional.silu(embed.first(waves))), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_text_that_is_read_once_gives_what_reading_it_at_every_step_gives(name):
+    network, text = awake(NETWORKS[name]()), some_text()
+    with torch.no_grad():
+        memory = network.read(text)
+    assert torch.equal(call(network, memory), call(network, text))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradient_checkpointing_changes_no_gradient(name):
+    gradients = []
+    for recompute in (False, True):
+        network = awake(NETWORKS[name]()).train()
+        network.recompute = recompute
+        size = network.config.image_size
+        generator = torch.Generator().manual_seed(1)
+        z = torch.randn(2, 3, size, size, generator=generator)
+        low_res = torch.randn(2, 3, size // 2, size // 2, generator=generator)
+        given = () if isinstance(network, UNet) else (low_res, torch.rand(2, generator=generator))
+        network(z, torch.tensor([0.2, 0.9]), some_text(), *given).square().sum().backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_attention_in_the_super_resolution_networks_is_twice_as_wide_inside():
+    """Figure A.28."""
+    with torch.device("meta"):
+        networks = EfficientUNet(PAPER_SR256), EfficientUNet(PAPER_SR1024)
+    layers = [m for network in networks for m in network.modules() if isinstance(m, SelfAttention | CrossAttention)]
+    assert [(m.out.in_features, m.out.out_features, m.heads) for m in layers] == [(2048, 1024, 8)] * 4
