@@ -1,0 +1,202 @@
+"""Makes the shapes world's text encoder: a small T5 on bytes, pre-trained by span corruption on text alone.
+
+Raffel et al. 2020, section 3.1.4, on bytes as in Xue et al. 2022, with one change: a gap is one to three whole words, for
+the lines are short and half a word gives the other half away. Only the encoder is kept.
+
+A run is a function of its seed: the lines, their gaps and the learning rate follow from the step's number. One that was
+stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+from model_card import Card, size_of
+from safetensors.torch import save_file
+from text_probes import figures
+from torch import Tensor
+from training import options, train
+
+from drawbench.files import atomic
+from drawbench.shapes.data import corpus_line
+from drawbench.torchvision_ops import declare_missing_ops
+
+OUT = Path(__file__).parents[1] / "drawbench" / "shapes" / "weights" / "text"
+PAD, END, BYTE, GAP = 0, 1, 3, 259
+"""Numbers of the byte tokenizer: padding, end, the first byte, the first mark of a gap."""
+HELD_OUT = 10**9
+"""Lines from here on are not trained on."""
+
+CONFIG: dict[str, Any] = {
+    "vocab_size": 384,
+    "d_model": 128,
+    "d_kv": 32,
+    "num_heads": 4,
+    "d_ff": 512,
+    "num_layers": 4,
+    "num_decoder_layers": 1,
+    "feed_forward_proj": "gated-gelu",
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+    "dropout_rate": 0.0,
+    "tie_word_embeddings": False,
+    "decoder_start_token_id": PAD,
+}
+EMBEDDING_STD = 0.1
+"""T5's own 1.0 drowns what attention adds, and the loss stands still."""
+
+
+class Batch(NamedTuple):
+    """Lines with gaps, and what was in the gaps; padded, ``(B, L)`` int64."""
+
+    inputs: Tensor
+    mask: Tensor
+    targets: Tensor
+
+
+def corrupted(line: str, rng: Random, share: float = 0.25) -> tuple[list[int], list[int]]:
+    """Returns a line's tokens with about ``share`` of its words replaced by marks, and the marks with their words."""
+    words = [[BYTE + byte for byte in word.encode()] for word in line.split(" ")]
+    hidden: set[int] = set()
+    while not hidden or len(hidden) < share * len(words) - rng.random():
+        first = rng.randrange(len(words))
+        hidden |= set(range(first, min(first + rng.choice((1, 1, 2, 3)), len(words))))
+    inputs: list[int] = []
+    targets: list[int] = []
+    gaps = 0
+    space = BYTE + ord(" ")
+    for number, word in enumerate(words):
+        continued = number - 1 in hidden
+        if number not in hidden:
+            inputs += ([space] if number else []) + word
+        elif continued:
+            targets += [space, *word]
+        else:
+            inputs += ([space] if number else []) + [GAP + gaps]
+            targets += [GAP + gaps, *word]
+            gaps += 1
+    return [*inputs, END], [*targets, END]
+
+
+def batches(seed: int, size: int, first_step: int = 0, together: int = 16) -> Iterator[Batch]:
+    """Yields the batches from a step on; lines of about one length go together."""
+    step = first_step
+    while True:
+        block, within = divmod(step, together)
+        rng = Random(f"{seed}/{block}")
+        start = block * size * together
+        rows = sorted(
+            (corrupted(corpus_line(start + number), rng) for number in range(size * together)),
+            key=lambda row: (len(row[0]), len(row[1])),
+        )
+        order = list(range(together))
+        rng.shuffle(order)
+        for at in order[within:]:
+            yield _batch(rows[at * size : (at + 1) * size])
+            step += 1
+
+
+def _batch(rows: Sequence[tuple[list[int], list[int]]]) -> Batch:
+    inputs, targets = (
+        torch.nn.utils.rnn.pad_sequence([torch.tensor(row[side]) for row in rows], batch_first=True, padding_value=PAD)
+        for side in (0, 1)
+    )
+    return Batch(inputs, (inputs != PAD).long(), targets.masked_fill(targets == PAD, -100))
+
+
+def new_model(seed: int) -> Any:
+    """Returns an untrained T5 with encoder and decoder."""
+    declare_missing_ops()
+    import transformers
+
+    torch.manual_seed(seed)
+    model: Any = transformers.T5ForConditionalGeneration(transformers.T5Config(**CONFIG))
+    model.set_attn_implementation("eager")  # The fused one is slow backwards in bf16 on a CPU.
+    with torch.no_grad():
+        model.shared.weight.mul_(EMBEDDING_STD)
+    for module in model.modules():
+        if isinstance(module, transformers.activations.NewGELUActivation):
+            module.forward = partial(
+                torch.nn.functional.gelu, approximate="tanh"
+            )  # The same in one step, not in eight.
+    return model
+
+
+def main() -> None:
+    """Trains, or goes on, and writes weights and card."""
+    arguments = options("text", OUT, steps=2400, batch_size=32, learning_rate=2e-3).parse_args()
+    model = new_model(arguments.seed)
+    seconds = train(
+        model,
+        lambda step: batches(arguments.seed, arguments.batch_size, step),
+        lambda batch: _loss(model, batch, "bf16"),
+        arguments,
+        weight_decay=0.01,
+    )
+    _export(model, arguments, seconds)
+
+
+def _loss(model: Any, batch: Batch, dtype: str) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
+        loss: Tensor = model(input_ids=batch.inputs, attention_mask=batch.mask, labels=batch.targets).loss
+    return loss
+
+
+def _export(model: Any, arguments: argparse.Namespace, seconds: float) -> None:
+    """Writes the encoder in fp16, its config, and the card with the figures of what was written."""
+    model.eval()
+    with torch.no_grad():
+        unseen = list(islice(batches(arguments.seed, 32, HELD_OUT // 32), 32))
+        loss = sum(_loss(model, batch, "fp32").item() for batch in unseen) / len(unseen)
+    tensors = _save(model, arguments.out)
+    weights = arguments.out / "model.safetensors"
+    with TemporaryDirectory() as folder:
+        _save(new_model(arguments.seed + 1), Path(folder))
+        probes = figures(arguments.out, Path(folder))
+    Card(
+        title="Text encoder of the shapes world",
+        what=f"The encoder of a T5 (gated GELU, relative positions, {CONFIG['num_layers']} layers, "
+        f"{CONFIG['d_model']} channels) that reads bytes and needs no vocabulary file: {size_of(tensors)}. "
+        "It was trained on text alone and has never seen a picture.",
+        data="`drawbench.shapes.data.corpus_line`: captions of the shapes world's grammar and sentences that explain "
+        "its rare words, descriptions, misspellings, places and numbers; an eighth of all captions is held out. "
+        "Every sentence is the project's own.",
+        recipe=f"Span corruption (T5) with gaps of whole words, a quarter of each line; a decoder of "
+        f"{CONFIG['num_decoder_layers']} layer, thrown away after training. AdamW, rate "
+        f"{arguments.learning_rate:g}, falling along a line over the last third, {arguments.steps:,} steps of "
+        f"{arguments.batch_size} lines, bf16 autocast; embeddings begin with a standard "
+        f"deviation of {EMBEDDING_STD}. Kept in fp16.",
+        seed=arguments.seed,
+        command="python weights/text_encoder.py",
+        seconds=seconds,
+        figures=[f"Loss on lines that were not trained on: {loss:.3f} nats per byte of the gaps.", "", *probes],
+        weights=weights,
+    ).write(arguments.out / "CARD.md")
+    print(f"{arguments.out}: {size_of(tensors)}", flush=True)
+
+
+def _save(model: Any, folder: Path) -> dict[str, Tensor]:
+    """Writes the encoder as transformers does, and returns its tensors."""
+    import transformers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = transformers.T5Config(**CONFIG, is_encoder_decoder=False, use_cache=False)
+    config.architectures = ["T5EncoderModel"]
+    config.save_pretrained(folder)
+    names = transformers.T5EncoderModel(config).state_dict().keys() - {"encoder.embed_tokens.weight"}  # shared.weight.
+    tensors = {name: model.state_dict()[name].half().contiguous() for name in sorted(names)}
+    with atomic(folder / "model.safetensors") as beside:
+        save_file(tensors, beside, {"format": "pt"})
+    return tensors
+
+
+if __name__ == "__main__":
+    main()
