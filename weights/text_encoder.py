@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -38,8 +37,8 @@ HELD_OUT = 10**9
 CONFIG: dict[str, Any] = {
     "vocab_size": 384,
     "d_model": 128,
-    "d_kv": 32,
-    "num_heads": 4,
+    "d_kv": 16,
+    "num_heads": 8,
     "d_ff": 512,
     "num_layers": 4,
     "num_decoder_layers": 1,
@@ -122,17 +121,32 @@ def new_model(seed: int) -> Any:
     model.set_attn_implementation("eager")  # The fused one is slow backwards in bf16 on a CPU.
     with torch.no_grad():
         model.shared.weight.mul_(EMBEDDING_STD)
+        model.lm_head.weight.mul_(EMBEDDING_STD)
     for module in model.modules():
-        if isinstance(module, transformers.activations.NewGELUActivation):
-            module.forward = partial(
-                torch.nn.functional.gelu, approximate="tanh"
-            )  # The same in one step, not in eight.
+        if hasattr(module, "act"):
+            module.act = torch.nn.GELU(approximate="tanh")  # What the config asks for, in one step instead of eight.
+        if getattr(module, "has_relative_attention_bias", False):
+            module.relative_attention_bias.weight.data += _nearness(module)
     return model
+
+
+def _nearness(attention: Any) -> Tensor:
+    """Returns what is added to the relative positions, ``(buckets, heads)``, so that bytes find their words from the start.
+
+    Half of the heads look at one neighbour each, two at the surroundings, two anywhere. From T5's own start, without
+    any nearness, the letters of a word come together only after a thousand steps.
+    """
+    places = torch.arange(-128, 129) if not attention.is_decoder else torch.arange(-128, 1)
+    buckets = attention._relative_position_bucket(places, not attention.is_decoder, 32, 128)
+    mean = torch.stack([places[buckets == bucket].float().mean() for bucket in range(32)]).nan_to_num(-128)
+    neighbours = (-1, -2, -3, -4) if attention.is_decoder else (-1, 1, -2, -3)
+    heads = [5.0 * (mean == place) for place in neighbours] + [-slope * mean.abs() for slope in (0.7, 0.2, 0.0, 0.0)]
+    return torch.stack(heads, -1)
 
 
 def main() -> None:
     """Trains, or goes on, and writes weights and card."""
-    arguments = options("text", OUT, steps=2400, batch_size=32, learning_rate=2e-3).parse_args()
+    arguments = options("text", OUT, steps=3600, batch_size=32, learning_rate=2e-3).parse_args()
     model = new_model(arguments.seed)
     seconds = train(
         model,

@@ -185,5 +185,5 @@ def _accuracy(known: Mapping[int, str], on_fit: Tensor, asked: Mapping[int, str]
     solver.step(closure)
     with torch.no_grad():
         guess = (((on_test[list(asked)] - mean) / std) @ weight[:-1] + weight[-1]).argmax(-1)
-    right = [classes[number] == answer for number, answer in zip(guess.tolist(), asked.values(), strict=True)]
+    right: list[bool] = [classes[at] == answer for at, answer in zip(guess.tolist(), asked.values(), strict=True)]
     return sum(right) / len(right)
