@@ -117,7 +117,7 @@ def text_embeddings(model: Any, tokens: Tensor, together: int = 32) -> Tensor:
 
 def main() -> None:
     """Trains, or goes on, and writes weights and card."""
-    arguments = options("clip", OUT, steps=1300, batch_size=128, learning_rate=2e-3).parse_args()
+    arguments = options("clip", OUT, steps=1500, batch_size=128, learning_rate=2e-3).parse_args()
     declare_missing_ops()
     import open_clip
 

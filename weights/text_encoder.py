@@ -1,7 +1,8 @@
 """Makes the shapes world's text encoder: a small T5 on bytes, pre-trained by span corruption on text alone.
 
-Raffel et al. 2020, section 3.1.4, on bytes as in Xue et al. 2022, with one change: a gap is one to three whole words, for
-the lines are short and half a word gives the other half away. Only the encoder is kept.
+Raffel et al. 2020, section 3.1.4, on bytes as in Xue et al. 2022, with two changes. A gap is one to three whole words,
+for the lines are short and half a word gives the other half away; and a linear layer names words (`Pretraining`). Only
+the encoder is kept.
 
 A run is a function of its seed: the lines, their gaps and the learning rate follow from the step's number. One that was
 stopped goes on where it was.
@@ -10,7 +11,8 @@ stopped goes on where it was.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -21,7 +23,8 @@ import torch
 from model_card import Card, size_of
 from safetensors.torch import save_file
 from text_probes import figures
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from training import options, train
 
 from drawbench.files import atomic
@@ -29,8 +32,8 @@ from drawbench.shapes.data import corpus_line
 from drawbench.torchvision_ops import declare_missing_ops
 
 OUT = Path(__file__).parents[1] / "drawbench" / "shapes" / "weights" / "text"
-PAD, END, BYTE, GAP = 0, 1, 3, 259
-"""Numbers of the byte tokenizer: padding, end, the first byte, the first mark of a gap."""
+PAD, END, BYTE, GAP, NO_WORD = 0, 1, 3, 259, -100
+"""Numbers of the byte tokenizer: padding, end, the first byte, the first mark of a gap; and what has no word."""
 HELD_OUT = 10**9
 """Lines from here on are not trained on."""
 
@@ -59,33 +62,55 @@ class Batch(NamedTuple):
     inputs: Tensor
     mask: Tensor
     targets: Tensor
+    words: Tensor
+    """The number of the word that each byte of ``inputs`` belongs to, and of the first word in each gap."""
 
 
-def corrupted(line: str, rng: Random, share: float = 0.25) -> tuple[list[int], list[int]]:
-    """Returns a line's tokens with about ``share`` of its words replaced by marks, and the marks with their words."""
-    words = [[BYTE + byte for byte in word.encode()] for word in line.split(" ")]
+class Corrupted(NamedTuple):
+    """One line's tokens."""
+
+    inputs: list[int]
+    targets: list[int]
+    words: list[int]
+
+
+def corrupted(line: str, vocabulary: Mapping[str, int], rng: Random, share: float = 0.25) -> Corrupted:
+    """Returns a line of which about ``share`` of the words are replaced by marks, and the marks with their words."""
+    said = line.split(" ")
     hidden: set[int] = set()
-    while not hidden or len(hidden) < share * len(words) - rng.random():
-        first = rng.randrange(len(words))
-        hidden |= set(range(first, min(first + rng.choice((1, 1, 2, 3)), len(words))))
-    inputs: list[int] = []
-    targets: list[int] = []
-    gaps = 0
-    space = BYTE + ord(" ")
-    for number, word in enumerate(words):
-        continued = number - 1 in hidden
-        if number not in hidden:
-            inputs += ([space] if number else []) + word
-        elif continued:
-            targets += [space, *word]
-        else:
-            inputs += ([space] if number else []) + [GAP + gaps]
-            targets += [GAP + gaps, *word]
-            gaps += 1
-    return [*inputs, END], [*targets, END]
+    while not hidden or len(hidden) < share * len(said) - rng.random():
+        first = rng.randrange(len(said))
+        hidden |= set(range(first, min(first + rng.choice((1, 1, 2, 3)), len(said))))
+    row, gaps, space = Corrupted([], [], []), 0, BYTE + ord(" ")
+    for number, word in enumerate(said):
+        letters, known = [BYTE + byte for byte in word.encode()], vocabulary.get(_plain(word), NO_WORD)
+        if number in hidden and number - 1 in hidden:
+            row.targets.extend([space, *letters])
+            continue
+        if number:
+            row.inputs.append(space)
+            row.words.append(NO_WORD)
+        if number in hidden:
+            row.targets.extend([GAP + gaps, *letters])
+            letters, gaps = [GAP + gaps], gaps + 1
+        row.inputs.extend(letters)
+        row.words.extend([known] * len(letters))
+    return Corrupted([*row.inputs, END], [*row.targets, END], [*row.words, NO_WORD])
 
 
-def batches(seed: int, size: int, first_step: int = 0, together: int = 16) -> Iterator[Batch]:
+def common_words(lines: int = 30_000, least: int = 20) -> dict[str, int]:
+    """Returns the words that the first lines have ``least`` times and more, numbered."""
+    counts = Counter(_plain(word) for number in range(lines) for word in corpus_line(number).split(" "))
+    return {word: number for number, word in enumerate(sorted(word for word in counts if counts[word] >= least))}
+
+
+def _plain(word: str) -> str:
+    return word.strip('.,:;?!"').lower()
+
+
+def batches(
+    vocabulary: Mapping[str, int], seed: int, size: int, first_step: int = 0, together: int = 16
+) -> Iterator[Batch]:
     """Yields the batches from a step on; lines of about one length go together."""
     step = first_step
     while True:
@@ -93,8 +118,8 @@ def batches(seed: int, size: int, first_step: int = 0, together: int = 16) -> It
         rng = Random(f"{seed}/{block}")
         start = block * size * together
         rows = sorted(
-            (corrupted(corpus_line(start + number), rng) for number in range(size * together)),
-            key=lambda row: (len(row[0]), len(row[1])),
+            (corrupted(corpus_line(start + number), vocabulary, rng) for number in range(size * together)),
+            key=lambda row: (len(row.inputs), len(row.targets)),
         )
         order = list(range(together))
         rng.shuffle(order)
@@ -103,12 +128,44 @@ def batches(seed: int, size: int, first_step: int = 0, together: int = 16) -> It
             step += 1
 
 
-def _batch(rows: Sequence[tuple[list[int], list[int]]]) -> Batch:
-    inputs, targets = (
-        torch.nn.utils.rnn.pad_sequence([torch.tensor(row[side]) for row in rows], batch_first=True, padding_value=PAD)
-        for side in (0, 1)
-    )
-    return Batch(inputs, (inputs != PAD).long(), targets.masked_fill(targets == PAD, -100))
+def _batch(rows: Sequence[Corrupted]) -> Batch:
+    def padded(side: list[list[int]], padding: int) -> Tensor:
+        return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in side], True, padding)
+
+    inputs = padded([row.inputs for row in rows], PAD)
+    targets, words = padded([row.targets for row in rows], -100), padded([row.words for row in rows], NO_WORD)
+    return Batch(inputs, (inputs != PAD).long(), targets, words)
+
+
+class Pretraining(nn.Module):
+    """A T5, and a linear layer on its encoder that names words: of each byte its own, of each gap the first that it hides.
+
+    In the lines of a small world most words are free choices, which no gap tells of; span corruption alone, in so few
+    steps, leaves an encoder that has forgotten the colours.
+    """
+
+    def __init__(self, t5: Any, words: int) -> None:
+        super().__init__()
+        self.t5 = t5
+        self.names = nn.Linear(CONFIG["d_model"], words)
+
+    def forward(self, batch: Batch) -> Losses:
+        out = self.t5(input_ids=batch.inputs, attention_mask=batch.mask, labels=batch.targets)
+        names = self.names(out.encoder_last_hidden_state).float()
+        gap = batch.inputs >= GAP
+        own, hidden = (
+            cross_entropy(names[here], batch.words[here], ignore_index=NO_WORD)
+            for here in (~gap & (batch.words != NO_WORD), gap & (batch.words != NO_WORD))
+        )
+        return Losses(out.loss, own, hidden)
+
+
+class Losses(NamedTuple):
+    """In nats: per byte of the gaps, per byte's own word, per first word of a gap."""
+
+    spans: Tensor
+    own: Tensor
+    hidden: Tensor
 
 
 def new_model(seed: int) -> Any:
@@ -146,35 +203,41 @@ def _nearness(attention: Any) -> Tensor:
 
 def main() -> None:
     """Trains, or goes on, and writes weights and card."""
-    arguments = options("text", OUT, steps=3600, batch_size=32, learning_rate=2e-3).parse_args()
-    model = new_model(arguments.seed)
+    arguments = options("text", OUT, steps=3000, batch_size=32, learning_rate=2e-3).parse_args()
+    vocabulary = common_words()
+    model = Pretraining(new_model(arguments.seed), len(vocabulary))
     seconds = train(
         model,
-        lambda step: batches(arguments.seed, arguments.batch_size, step),
-        lambda batch: _loss(model, batch, "bf16"),
+        lambda step: batches(vocabulary, arguments.seed, arguments.batch_size, step),
+        lambda batch: loss_of(model, batch),
         arguments,
         weight_decay=0.01,
     )
-    _export(model, arguments, seconds)
+    _export(model, vocabulary, arguments, seconds)
 
 
-def _loss(model: Any, batch: Batch, dtype: str) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
-        loss: Tensor = model(input_ids=batch.inputs, attention_mask=batch.mask, labels=batch.targets).loss
-    return loss
+def loss_of(model: Pretraining, batch: Batch) -> Tensor:
+    """Returns what is minimised."""
+    with torch.autocast("cpu", torch.bfloat16):
+        losses: Losses = model(batch)
+    return losses.spans + losses.own + losses.hidden
 
 
-def _export(model: Any, arguments: argparse.Namespace, seconds: float) -> None:
+def _export(model: Pretraining, vocabulary: Mapping[str, int], arguments: argparse.Namespace, seconds: float) -> None:
     """Writes the encoder in fp16, its config, and the card with the figures of what was written."""
     model.eval()
     with torch.no_grad():
-        unseen = list(islice(batches(arguments.seed, 32, HELD_OUT // 32), 32))
-        loss = sum(_loss(model, batch, "fp32").item() for batch in unseen) / len(unseen)
-    tensors = _save(model, arguments.out)
+        unseen = list(islice(batches(vocabulary, arguments.seed, 32, HELD_OUT // 32), 32))
+        spans, own, hidden = torch.tensor([model(batch) for batch in unseen]).mean(0).tolist()
+    tensors = _save(model.t5, arguments.out)
     weights = arguments.out / "model.safetensors"
     with TemporaryDirectory() as folder:
         _save(new_model(arguments.seed + 1), Path(folder))
         probes = figures(arguments.out, Path(folder))
+    losses = (
+        f"Nats on lines that were not trained on: {spans:.3f} per byte of the gaps, {hidden:.3f} per first word of a gap, "
+        f"{own:.3f} per byte's own word."
+    )
     Card(
         title="Text encoder of the shapes world",
         what=f"The encoder of a T5 (gated GELU, relative positions, {CONFIG['num_layers']} layers, "
@@ -184,14 +247,15 @@ def _export(model: Any, arguments: argparse.Namespace, seconds: float) -> None:
         "its rare words, descriptions, misspellings, places and numbers; an eighth of all captions is held out. "
         "Every sentence is the project's own.",
         recipe=f"Span corruption (T5) with gaps of whole words, a quarter of each line; a decoder of "
-        f"{CONFIG['num_decoder_layers']} layer, thrown away after training. AdamW, rate "
+        f"{CONFIG['num_decoder_layers']} layer, and a linear layer on the encoder that names the word of each "
+        f"byte and the first of each gap ({len(vocabulary)} words), both thrown away after training. AdamW, rate "
         f"{arguments.learning_rate:g}, falling along a line over the last third, {arguments.steps:,} steps of "
         f"{arguments.batch_size} lines, bf16 autocast; embeddings begin with a standard "
         f"deviation of {EMBEDDING_STD}. Kept in fp16.",
         seed=arguments.seed,
         command="python weights/text_encoder.py",
         seconds=seconds,
-        figures=[f"Loss on lines that were not trained on: {loss:.3f} nats per byte of the gaps.", "", *probes],
+        figures=[losses, "", *probes],
         weights=weights,
     ).write(arguments.out / "CARD.md")
     print(f"{arguments.out}: {size_of(tensors)}", flush=True)
