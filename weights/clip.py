@@ -117,7 +117,7 @@ def text_embeddings(model: Any, tokens: Tensor, together: int = 32) -> Tensor:
 
 def main() -> None:
     """Trains, or goes on, and writes weights and card."""
-    arguments = options("clip", OUT, steps=1500, batch_size=128, learning_rate=2e-3).parse_args()
+    arguments = options("clip", OUT, steps=1250, batch_size=128, learning_rate=2e-3).parse_args()
     declare_missing_ops()
     import open_clip
 
@@ -166,7 +166,7 @@ def _export(model: Any, arguments: argparse.Namespace, seconds: float) -> None:
         data="`drawbench.shapes.data.pair` at 64 pixels, endless and rendered anew: no held-out caption, combination or "
         "word. For each caption a second picture, of the scene with one attribute altered.",
         recipe="Contrastive loss (CLIP); each caption is told from all pictures of the batch and their altered ones. "
-        f"AdamW, rate {arguments.learning_rate:g}, falling along a line over the last third, {arguments.steps:,} steps of "
+        f"AdamW, rate {arguments.learning_rate:g}, falling along a line over the last fifth, {arguments.steps:,} steps of "
         f"{arguments.batch_size} captions and {2 * arguments.batch_size} pictures; pictures in bf16 autocast; blur, "
         "noise, contrast and brightness of some are changed a little. Kept in fp16.",
         seed=arguments.seed,

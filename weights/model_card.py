@@ -23,7 +23,7 @@ class Card:
     seed: int
     command: str
     seconds: float
-    """That training took, pauses not counted."""
+    """That training took by the clock, beside other work."""
     figures: Sequence[str]
     """Lines of Markdown."""
     weights: Path
@@ -36,7 +36,7 @@ class Card:
             "Seed": str(self.seed),
             "Command": f"`{self.command}`",
             "Hardware": f"{_processor()}; {torch.get_num_threads()} thread; torch {torch.__version__}",
-            "Time": f"{self.seconds / 60:.0f} minutes",
+            "Time": f"{self.seconds / 60:.0f} minutes by the clock",
             "Licence": "Apache-2.0, as the project",
             "File": f"`{self.weights.name}`, {self.weights.stat().st_size:,} bytes",
             "sha256": f"`{sha256_file(self.weights)}`",

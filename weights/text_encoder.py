@@ -203,7 +203,7 @@ def _nearness(attention: Any) -> Tensor:
 
 def main() -> None:
     """Trains, or goes on, and writes weights and card."""
-    arguments = options("text", OUT, steps=3000, batch_size=32, learning_rate=2e-3).parse_args()
+    arguments = options("text", OUT, steps=1900, batch_size=32, learning_rate=2e-3).parse_args()
     vocabulary = common_words()
     model = Pretraining(new_model(arguments.seed), len(vocabulary))
     seconds = train(
@@ -249,7 +249,7 @@ def _export(model: Pretraining, vocabulary: Mapping[str, int], arguments: argpar
         recipe=f"Span corruption (T5) with gaps of whole words, a quarter of each line; a decoder of "
         f"{CONFIG['num_decoder_layers']} layer, and a linear layer on the encoder that names the word of each "
         f"byte and the first of each gap ({len(vocabulary)} words), both thrown away after training. AdamW, rate "
-        f"{arguments.learning_rate:g}, falling along a line over the last third, {arguments.steps:,} steps of "
+        f"{arguments.learning_rate:g}, falling along a line over the last fifth, {arguments.steps:,} steps of "
         f"{arguments.batch_size} lines, bf16 autocast; embeddings begin with a standard "
         f"deviation of {EMBEDDING_STD}. Kept in fp16.",
         seed=arguments.seed,

@@ -74,7 +74,7 @@ PROBES = (
 )
 
 
-def figures(trained: Path, untrained: Path, fitting: int = 6000, testing: int = 4000) -> list[str]:
+def figures(trained: Path, untrained: Path, fitting: int = 3300, testing: int = 2200) -> list[str]:
     """Returns the rows of a table: what linear probes read from either encoder, and where either has rare words."""
     fit, test = _examples("fit", fitting, held_out=False), _examples("test", testing, held_out=True)
     intro = (

@@ -82,6 +82,6 @@ def train(
     return seconds
 
 
-def learning_rate(step: int, steps: int, top: float, warm_up: int = 100, falling: float = 0.3) -> float:
+def learning_rate(step: int, steps: int, top: float, warm_up: int = 100, falling: float = 0.2) -> float:
     """Returns a rate that rises for ``warm_up`` steps, stays, and falls along a line over the last ``falling`` of all."""
     return top * min((step + 1) / warm_up, 1.0, (steps - step) / (falling * steps))
