@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt Makefile
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-long lint clean
+.PHONY: demo test test-long weights lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/drawbench run --generator noise --generator poster=examples/poster.py:poster \
@@ -17,6 +17,11 @@ test: $(VENV)/.installed-dev lint
 
 test-long: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m long --run-long
+
+# Makes the shapes world's weights again, from nothing; each about half an hour of one core. What was stopped goes on.
+weights: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python weights/text_encoder.py
+	OMP_NUM_THREADS=1 $(BIN)/python weights/clip.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

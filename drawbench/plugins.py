@@ -47,18 +47,28 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
             verified=False,
         ),
         "noise": Builtin("drawbench.generators.noise:noise", "uniform noise, seeded: the lower anchor of a report"),
+        "shapes_truth": Builtin(
+            "drawbench.generators.shapes_truth:shapes_truth",
+            "the shapes world, drawn right: the upper anchor of a report",
+        ),
     },
     "metrics": {
         "clip_score": Builtin(
             "drawbench.metrics.clip_score:clip_score", "cosine of CLIP's image and text embeddings", verified=False
         ),
         "image_stats": Builtin("drawbench.metrics.image_stats:image_stats", "size, and black or constant images"),
+        "shapes_accuracy": Builtin(
+            "drawbench.metrics.shapes_accuracy:shapes_accuracy", "does an image of the shapes world show its prompt?"
+        ),
         "text_rendering": Builtin(
             "drawbench.metrics.text_rendering:text_rendering", "is quoted text drawn right? (OCR)"
         ),
     },
     "prompts": {
         "drawbench": Builtin("drawbench.prompts:drawbench", "200 prompts in 11 categories (Saharia et al. 2022)"),
+        "shapes": Builtin(
+            "drawbench.shapes.prompts:shapes", "200 prompts of the shapes world, analogues of DrawBench's 11 categories"
+        ),
     },
     "datasets": {},
 }

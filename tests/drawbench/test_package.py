@@ -25,7 +25,7 @@ def wheel(tmp_path_factory):
     return found
 
 
-def test_the_wheel_holds_every_source_file_and_template_once(wheel):
+def test_the_wheel_holds_every_source_file_template_and_weight_once(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
     expected = set()
@@ -34,6 +34,8 @@ def test_the_wheel_holds_every_source_file_and_template_once(wheel):
             for file in (ROOT / folder).rglob(f"*.{suffix}"):
                 path = file.relative_to(ROOT).as_posix()
                 expected.add(path if folder == "drawbench" else f"drawbench/{path}")
+    weights = ROOT / "drawbench" / "shapes" / "weights"
+    expected |= {file.relative_to(ROOT).as_posix() for file in weights.glob("*/*")}
     assert len(names) == len(set(names))
     assert set(names) == expected
     assert "drawbench/reports/report.html" in names

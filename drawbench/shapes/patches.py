@@ -1,0 +1,144 @@
+"""What hangs together in one colour: hues of pixels, patches of one hue, their holes and patterns. Masks are ``(64, 64)``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drawbench.shapes.layout import PALETTE
+from drawbench.shapes.scene import COLOURS, Texture
+
+Mask = NDArray[np.bool_]
+
+_EDGE = 0.38
+"""Of a thing's own chroma: below this a pixel is its soft edge. Its dark stripes have 0.47."""
+SPECK = 50
+"""Pixels: less than this is no thing. The smallest triangle has 180."""
+
+
+def nearest_hue(colours: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Returns the number in `COLOURS` of the hue that is nearest on the colour circle."""
+    angle = _hue_angle(colours)[..., None] - _hue_angle(np.array([PALETTE[name] for name in COLOURS], np.float32))
+    nearest: NDArray[np.int64] = np.abs((angle + np.pi) % (2 * np.pi) - np.pi).argmin(-1)
+    return nearest
+
+
+def _hue_angle(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the angle that colour monitors call hue: six sectors of the hexagon, red at 0."""
+    red, green, blue = colours[..., 0], colours[..., 1], colours[..., 2]
+    high = colours.max(-1)
+    span = np.maximum(high - colours.min(-1), 1e-6)
+    sector = np.where(
+        high == red, (green - blue) / span, np.where(high == green, 2 + (blue - red) / span, 4 + (red - green) / span)
+    )
+    angle: NDArray[np.float32] = (sector % 6 * (np.pi / 3)).astype(np.float32)
+    return angle
+
+
+def parts(mask: Mask) -> Iterator[Mask]:
+    """Yields what hangs together in a mask, specks left out."""
+    from scipy import ndimage
+
+    numbers, _ = ndimage.label(mask)
+    areas = np.bincount(numbers.ravel())
+    yield from (numbers == number for number in range(1, len(areas)) if areas[number] >= SPECK)
+
+
+def sharpened(part: Mask, chroma: NDArray[np.float32]) -> Iterator[Mask]:
+    """Yields a thing without its soft edge; two things that only their soft edges joined come apart."""
+    own = np.percentile(chroma[part], 75)
+    return parts(part & (chroma > _EDGE * own))
+
+
+class Patch(NamedTuple):
+    """What hangs together in one colour."""
+
+    part: Mask
+    whole: Mask
+    """Holes filled."""
+    hue: int
+    texture: Texture
+    holes: Mask
+    """Where it is seen through: what surrounds it shows, and not only as a thin edge."""
+    hollow: bool
+    """In its middle is a hole, however tinged with its colour."""
+    around: int
+    """The hue of what surrounds it, -1 for none."""
+
+
+def make_patch(part: Mask, hue: int, hues: NDArray[np.int64], smooth: NDArray[np.float32]) -> Patch:
+    """Returns what can be said of a patch, its soft edge taken off; ``smooth`` is the picture without noise."""
+    from scipy import ndimage
+
+    texture = _texture(part, smooth.max(2))
+    whole = ndimage.binary_fill_holes(part)
+    near = ndimage.binary_dilation(whole, iterations=4) & ~ndimage.binary_dilation(whole, iterations=2)
+    around = int(np.bincount(hues[near] + 1, minlength=1).argmax()) - 1
+    holes = ndimage.binary_opening(whole & ~part & (hues == around), np.ones((5, 5)))
+    ground = smooth[near] if near.any() else smooth.reshape(-1, 3)  # None is near what fills the picture.
+    paint = _paint_share(smooth, np.median(ground, axis=0), np.median(smooth[part], axis=0))
+    hollow = _is_hollow(whole, paint < 0.5, np.isin(hues, (hue, around, -1)))
+    if texture == "plain":  # Of a pattern, the dark part may be nearer to a dark background than to its paint.
+        core = max(parts(part & (paint > 0.45)), key=lambda core: int(core.sum()), default=part)
+        part, whole = core, ndimage.binary_fill_holes(core)
+    return Patch(part, whole, hue, texture, holes, hollow, around)
+
+
+def _paint_share(
+    smooth: NDArray[np.float32], ground: NDArray[np.floating], paint: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """Returns how far each pixel is on the way from the ground's colour, 0, to the paint's, 1."""
+    way = paint - ground
+    share: NDArray[np.float32] = ((smooth - ground) @ way / max(float(way @ way), 1.0)).astype(np.float32)
+    return share
+
+
+def _is_hollow(whole: Mask, faint: Mask, empty: Mask) -> bool:
+    """Says whether a faint place lies in the middle of a silhouette, reaches no edge of it, and holds no other thing."""
+    from scipy import ndimage
+
+    numbers, count = ndimage.label(ndimage.binary_opening(whole & faint, np.ones((3, 3))))
+    edge = whole & ~ndimage.binary_erosion(whole, iterations=2)
+    area = int(whole.sum())
+    middle = np.array(ndimage.center_of_mass(whole))
+    for number in range(1, count + 1):
+        place = numbers == number
+        off = np.linalg.norm(np.array(ndimage.center_of_mass(place)) - middle)
+        if (
+            place.sum() > 0.08 * area
+            and not (place & edge).any()
+            and off < 0.12 * area**0.5
+            and empty[place].mean() > 0.7
+        ):
+            return True
+    return False
+
+
+def is_seen_through(patch: Patch, other: Patch) -> bool:
+    """Says whether a patch is no thing but what surrounds another thing, seen through its hole."""
+    return patch.hue == other.around and bool((patch.part & other.holes).sum() > 0.5 * patch.part.sum())
+
+
+def _texture(part: Mask, brightness: NDArray[np.float32]) -> Texture:
+    """Tells flat paint from a pattern by its dark share, and stripes from dots by how much of it whole rows explain."""
+    from scipy import ndimage
+
+    inner = ndimage.binary_erosion(part, iterations=2)
+    values = brightness[inner]
+    if len(values) < 40:
+        return "plain"
+    bright = np.percentile(values, 90)
+    if (values < 0.76 * bright).mean() < 0.12:
+        return "plain"
+    explained = max(_explained(values, where) for where in np.nonzero(inner))
+    return "striped" if explained > 0.6 * float(values.var()) else "dotted"
+
+
+def _explained(values: NDArray[np.float32], line: NDArray[np.int64]) -> float:
+    """Returns the variance of the lines' means, weighted by their lengths."""
+    count = np.bincount(line)
+    means = np.bincount(line, values)[count > 0] / count[count > 0]
+    return float(np.average((means - values.mean()) ** 2, weights=count[count > 0]))

@@ -1,0 +1,225 @@
+"""The checker against pictures whose truth is known: drawn right, spoilt, and drawn wrong in one attribute."""
+
+import io
+from random import Random
+
+import numpy as np
+import PIL.Image
+import pytest
+from scipy import ndimage
+
+from drawbench.errors import UserError
+from drawbench.shapes.altering import altered
+from drawbench.shapes.checker import ATTRIBUTES, check
+from drawbench.shapes.grammar import CATEGORIES
+from drawbench.shapes.layout import DrawnScene, arrange
+from drawbench.shapes.reading import read
+from drawbench.shapes.renderer import render
+from drawbench.shapes.scene import SIGN, Relation, Scene, Thing
+
+RED, BLUE = Thing("circle", "red"), Thing("square", "blue")
+
+
+def jpeg(image):
+    stream = io.BytesIO()
+    PIL.Image.fromarray(image).save(stream, "JPEG", quality=75)
+    return np.asarray(PIL.Image.open(stream))
+
+
+def clipped(values):
+    return np.clip(np.round(values), 0, 255).astype(np.uint8)
+
+
+SPOILT = {
+    "blurred by one pixel": lambda image: clipped(ndimage.gaussian_filter(image.astype(float), (1, 1, 0))),
+    "noisy by 12 steps": lambda image: clipped(image + np.random.default_rng(image.sum()).normal(0, 12, image.shape)),
+    "JPEG at quality 75": jpeg,
+    "a tenth brighter": lambda image: clipped(image * 1.1),
+    "a tenth darker": lambda image: clipped(image * 0.9),
+}
+
+
+def drawn(scene, seed=0, size=64):
+    return render(arrange(scene, Random(seed)), size)
+
+
+def right(category, count, spoil=lambda image: image, size=64):
+    """The share of pictures that are judged right."""
+    rng = Random(f"right {category}")
+    scenes = [CATEGORIES[category](rng).scene for _ in range(count)]
+    return np.mean([check(spoil(render(arrange(scene, rng), size)), scene).correct for scene in scenes])
+
+
+def wrong(category, count):
+    """The share of pictures with one attribute changed that are judged wrong."""
+    rng = Random(f"wrong {category}")
+    scenes = [CATEGORIES[category](rng).scene for _ in range(count)]
+    return np.mean([not check(render(arrange(altered(scene, rng), rng), 64), scene).correct for scene in scenes])
+
+
+@pytest.mark.parametrize("category", list(CATEGORIES))
+def test_what_is_drawn_right_is_judged_right_and_what_is_altered_is_judged_wrong(category):
+    assert right(category, 60) >= 0.98
+    assert wrong(category, 60) >= 0.98
+
+
+@pytest.mark.parametrize("how", list(SPOILT))
+def test_slight_damage_changes_few_verdicts(how):
+    assert np.mean([right(category, 12, SPOILT[how]) for category in CATEGORIES]) >= 0.95
+
+
+@pytest.mark.parametrize("size", [100, 128, 256])
+def test_larger_pictures_are_read_too(size):
+    assert np.mean([right(category, 8, size=size) for category in CATEGORIES]) >= 0.98
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("category", list(CATEGORIES))
+def test_of_2000_pictures_99_in_100_are_judged_rightly(category):
+    assert right(category, 2000) >= 0.99
+    assert wrong(category, 2000) >= 0.99
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("category", list(CATEGORIES))
+@pytest.mark.parametrize("how", list(SPOILT))
+def test_of_2000_damaged_pictures_95_in_100_are_judged_rightly(category, how):
+    assert right(category, 2000, SPOILT[how]) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown", "attribute", "reason"),
+    [
+        (Scene((RED,) * 2), Scene((RED,) * 3), "count", "two circles asked, three circles seen"),
+        (Scene((RED,)), Scene((Thing("circle", "green"),)), "colour", "a red circle asked, green seen"),
+        (Scene((RED,)), Scene((Thing("square", "red"),)), "shape", "a red circle asked, square seen"),
+        (
+            Scene((Thing("circle", "red", "large"),)),
+            Scene((Thing("circle", "red", "small"),)),
+            "size",
+            "a large red circle asked, small seen",
+        ),
+        (
+            Scene((Thing("square", "red", None, "striped"),)),
+            Scene((Thing("square", "red", None, "dotted"),)),
+            "texture",
+            "a striped red square asked, dotted seen",
+        ),
+        (
+            Scene((RED, BLUE), (Relation("left of", 0, 1),)),
+            Scene((RED, BLUE), (Relation("right of", 0, 1),)),
+            "relation",
+            "a red circle is not left of a blue square",
+        ),
+        (
+            Scene((RED, BLUE), (Relation("on top of", 0, 1),)),
+            Scene((RED, BLUE), (Relation("on top of", 1, 0),)),
+            "relation",
+            "a red circle is not on top of a blue square",
+        ),
+        (
+            Scene((RED, BLUE), (Relation("inside", 0, 1),)),
+            Scene((RED, BLUE), (Relation("above", 0, 1),)),
+            "relation",
+            "a red circle is not inside a blue square",
+        ),
+        (
+            Scene((RED,), (), "dark"),
+            Scene((RED,), (), "light"),
+            "background",
+            "a dark background asked, a light one seen",
+        ),
+        (Scene((), (), None, "SUN"), Scene((), (), None, "RUN"), "word", "the word SUN asked, RUN seen"),
+        (Scene((), (), "dark", "SUN"), Scene((RED,), (), "dark"), "word", "the word SUN asked, no sign seen"),
+        (
+            Scene((RED,), (Relation("above", 0, SIGN),), None, "SUN"),
+            Scene((RED,), (Relation("below", 0, SIGN),), None, "SUN"),
+            "relation",
+            "a red circle is not above the sign",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_words_and_by_attribute(asked, shown, attribute, reason):
+    for seed in range(5):
+        verdict = check(drawn(shown, seed), asked)
+        assert not verdict.correct
+        assert verdict.attributes[attribute] is False
+        assert reason in verdict.reason
+        assert check(drawn(asked, seed), asked) == (True, check(drawn(asked, seed), asked).attributes, "")
+
+
+def test_an_attribute_that_nothing_promises_does_not_apply():
+    verdict = check(drawn(Scene((RED,))), Scene((RED,)))
+    assert list(verdict.attributes) == list(ATTRIBUTES)
+    applies = {name for name, found in verdict.attributes.items() if found is not None}
+    assert applies == {"count", "colour", "shape"}
+
+
+def test_a_swapped_pair_is_wrong_in_its_colours_alone():
+    verdict = check(drawn(Scene((Thing("circle", "blue"), Thing("square", "red")))), Scene((RED, BLUE)))
+    assert not verdict.correct
+    assert [name for name, found in verdict.attributes.items() if found is False] in (["colour"], ["shape"])
+
+
+def test_too_few_of_a_kind_is_an_error_of_number_and_not_of_colour():
+    verdict = check(drawn(Scene((RED,) * 2)), Scene((RED,) * 3))
+    assert (verdict.attributes["count"], verdict.attributes["colour"]) == (False, True)
+
+
+def test_a_missing_kind_is_wrong_in_all_that_it_promises():
+    verdict = check(drawn(Scene((RED,))), Scene((RED, BLUE), (Relation("above", 0, 1),)))
+    assert {verdict.attributes[name] for name in ("count", "colour", "shape", "relation")} == {False}
+
+
+def test_a_thing_or_a_sign_too_many_is_wrong():
+    both = Scene((RED,), (), None, "SUN")
+    assert check(drawn(both), Scene((RED,))).reason == "a sign seen that was not asked for"
+    assert not check(drawn(both), Scene((), (), None, "SUN")).correct
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((64, 64, 3), np.uint8),
+        np.full((64, 64, 3), 255, np.uint8),
+        np.full((64, 64, 3), (200, 20, 20), np.uint8),
+        np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8),
+        np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8).repeat(16, 0).repeat(16, 1),
+        np.random.default_rng(0).integers(0, 2, (300, 200, 1), dtype=np.uint8).repeat(3, 2) * 255,
+    ],
+)
+def test_pictures_of_nothing_are_wrong_and_break_nothing(image):
+    for scene in (Scene((RED,)), Scene((RED, BLUE), (Relation("inside", 0, 1),)), Scene((), (), None, "SUN")):
+        verdict = check(image, scene)
+        assert not verdict.correct
+        assert verdict.reason
+
+
+def test_an_empty_background_is_read_with_its_tone():
+    for tone, name in ((46, "dark"), (128, "grey"), (208, "light")):
+        assert read(render(DrawnScene((), (tone, tone, tone)), 64)) == ((), name, None)
+    assert read(np.full((64, 64, 3), (200, 20, 20), np.uint8)).background is None
+
+
+def test_a_thing_without_colour_is_no_red_circle():
+    image = np.full((64, 64, 3), 208, np.uint8)
+    rows, columns = np.mgrid[:64, :64]
+    image[(rows - 32) ** 2 + (columns - 32) ** 2 < 200] = 20
+    verdict = check(image, Scene((RED,)))
+    assert (verdict.attributes["shape"], verdict.attributes["colour"]) == (True, False)
+    assert "a thing without colour seen" in verdict.reason
+
+
+def test_a_picture_that_is_too_small_to_read_is_refused():
+    with pytest.raises(UserError, match="read at 64x64 or more; this one is 32x32"):
+        check(drawn(Scene((RED,)), size=32), Scene((RED,)))
+
+
+def test_an_altered_scene_differs_and_can_always_be_drawn():
+    for category, make in CATEGORIES.items():
+        rng = Random(category)
+        for _ in range(100):
+            scene = make(rng).scene
+            changed = altered(scene, rng)
+            assert changed != scene
+            arrange(changed, rng)
