@@ -70,7 +70,9 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
             "drawbench.shapes.prompts:shapes", "200 prompts of the shapes world, analogues of DrawBench's 11 categories"
         ),
     },
-    "datasets": {},
+    "datasets": {
+        "shapes": Builtin("drawbench.shapes.data:pair", "captioned pictures of the shapes world, without end"),
+    },
 }
 
 
