@@ -72,6 +72,9 @@ def list_(kind: Any, name: str | None, as_json: bool) -> None:
     if name is not None:
         plugin = find(kind, name)
         factory = plugin.load()
+        if kind == "datasets":  # It is called by the training, not made with options.
+            click.echo(inspect.getdoc(factory) or plugin.summary)
+            return
         if as_json:
             rows = [
                 {"key": o.key, "type": type_name(o.annotation), "default": _shown(o.default)}

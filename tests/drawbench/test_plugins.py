@@ -101,7 +101,7 @@ def test_every_name_of_ours_leads_to_a_factory():
     for kind, table in BUILTIN.items():
         for name in table:
             assert callable(find(kind, name).load()), name
-            assert options(find(kind, name).load()) is not None
+            assert kind == "datasets" or options(find(kind, name).load()) is not None
 
 
 def test_names_are_listed_without_importing_what_they_lead_to():
