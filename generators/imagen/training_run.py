@@ -7,7 +7,6 @@ data), ``log.jsonl``, ``events.out.tfevents.*`` for TensorBoard, ``samples/<step
 
 from __future__ import annotations
 
-import json
 import math
 import signal
 import threading
@@ -18,21 +17,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from filelock import FileLock, Timeout
 from torch import distributed
 
 from drawbench.errors import UserError
-from drawbench.files import atomic, sweep, write_atomic
-from drawbench.generators.imagen.checkpoint import Checkpoint, save_stage
-from drawbench.generators.imagen.config import StageConfig
+from drawbench.files import sweep
+from drawbench.generators.imagen.checkpoint import Checkpoint
 from drawbench.generators.imagen.data import Bad, Batch, Samples, batches
 from drawbench.generators.imagen.layers import Text
 from drawbench.generators.imagen.training import Trainer
 from drawbench.generators.imagen.training_log import Log
 from drawbench.generators.imagen.training_samples import draw_grid
+from drawbench.generators.imagen.training_state import (
+    Place,
+    Process,
+    claim,
+    gathered,
+    not_finite,
+    resume,
+    save,
+    training_folder,
+)
 from drawbench.progress import progress, say
 
 LOG_STEPS = 50
@@ -41,12 +49,9 @@ LOG_STEPS = 50
 Texts = Callable[[Sequence[str]], Text]
 """Returns the embeddings of captions, on the CPU."""
 
-_FORMAT = 1
 _GO_ON, _SAVE, _STOP = range(3)
 _AGREE_STEPS = 5
 _TOLD = 5
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,24 +84,6 @@ class Outcome(NamedTuple):
     interrupted: bool
 
 
-class Place(NamedTuple):
-    """How far the data has been used, and what of it was bad."""
-
-    positions: list[int]
-    """The next one of each process."""
-    bad: dict[str, str]
-    """File or number → reason, of all processes."""
-    window: list[float]
-    """The losses since the last line of the log."""
-
-
-class Process(NamedTuple):
-    """Which of how many processes this is (torchrun's RANK and WORLD_SIZE)."""
-
-    rank: int = 0
-    processes: int = 1
-
-
 ALONE = Process()
 
 
@@ -112,9 +99,9 @@ def train(checkpoint: Checkpoint, trainer: Trainer, work: Work, process: Process
         if process.rank == 0:
             sweep(checkpoint.folder)
             sweep(folder)
-            _claim(folder, checkpoint.file(trainer.stage), work.identity)
+            claim(folder, checkpoint.file(trainer.stage), work.identity)
         _barrier(process)
-        place = _resume(folder, trainer, process)
+        place = resume(folder, trainer, process)
         return _go_on(folder, checkpoint, trainer, work, place, process)
 
 
@@ -146,7 +133,7 @@ def _go_on(
                 loss = _mean(window, process)
                 window.clear()
                 if not math.isfinite(loss):
-                    raise _not_finite("loss", trainer, folder)
+                    raise not_finite("loss", trainer, folder)
                 rate = (trainer.step - start) * trainer.recipe.batch_size / (time.monotonic() - began)
                 log.write(trainer, loss, rate)
                 bar.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} images/s")
@@ -156,7 +143,7 @@ def _go_on(
             agreed = _SAVE if ends else _agree(wish, trainer.step, process)
             if agreed != _GO_ON:
                 place.window[:] = [float(one) for one in window]
-                _save(folder, checkpoint, trainer, place, process)
+                save(folder, checkpoint, trainer, place, process)
                 saved = time.monotonic()
             if agreed == _SAVE:  # Who wants it to stop does not wait for pictures.
                 _draw(folder, trainer, work, log, process)
@@ -167,128 +154,6 @@ def _go_on(
         loss = _mean(window, process)
     images = (trainer.step - start) * trainer.recipe.batch_size
     return Outcome(trainer.step, images, time.monotonic() - began, loss, Counter(place.bad.values()), asked())
-
-
-def training_folder(checkpoint: Path, stage: StageConfig) -> Path:
-    """Returns where a stage's training keeps what is not part of the checkpoint."""
-    return checkpoint / "training" / stage.name
-
-
-def read_identity(folder: Path) -> dict[str, Any] | None:
-    """Returns what moves the weights of a training that was begun, or None."""
-    file = folder / "identity.json"
-    try:
-        found: dict[str, Any] = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{file} is damaged ({error}); restore it, or train into another folder") from error
-    return found
-
-
-def _claim(folder: Path, published: Path, identity: Mapping[str, Any]) -> None:
-    """Records what is trained; what was begun and never saved stands in nobody's way."""
-    file = folder / "identity.json"
-    if not (folder / "state.pt").is_file():
-        if published.is_file():
-            raise UserError(
-                f"{published} is there, but not the state {folder / 'state.pt'} to go on from; bring the state back, or "
-                "give another -o (with --init, to start from these weights)"
-            )
-        write_atomic(file, (json.dumps(identity, indent=1) + "\n").encode())
-        return
-    there, here = _flat(read_identity(folder) or {}), _flat(json.loads(json.dumps(identity)))
-    for name in sorted(there.keys() | here.keys()):
-        old, new = there.get(name), here.get(name)
-        if old != new:
-            raise UserError(
-                f"{folder} holds another training: {name} is {_short(old)} there, {_short(new)} here; give the same, or "
-                "another -o"
-            )
-
-
-def _flat(nested: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Returns nested fields under dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in nested.items():
-        flat |= _flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
-    return flat
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _resume(folder: Path, trainer: Trainer, process: Process) -> Place:
-    """Loads the state that is there; returns the place in the data."""
-    file, count = folder / "state.pt", process.processes
-    place = Place(list(range(count)), {}, [])
-    if file.is_file():
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-            if state["format"] != _FORMAT:
-                raise UserError(f"{file} has the format {state['format']}, not {_FORMAT}; train into another folder")
-            trainer.load(state)
-            place = Place([int(position) for position in state["positions"]], dict(state["bad"]), state["window"])
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(
-                f"{file} cannot be read ({type(error).__name__}: {_first_line(error)}); restore it, or train into another folder"
-            ) from error
-        if process.rank == 0:
-            say(f"going on from step {trainer.step}")
-        if len(place.positions) != count:
-            furthest = max(place.positions)  # Where data was bad the processes differ.
-            if process.rank == 0:
-                say(f"it was {len(place.positions)} processes, and is {count}: from here on sums are rounded otherwise")
-            place = Place([furthest + rank for rank in range(count)], place.bad, place.window)
-    if process.rank == 0 and place.bad:
-        _write_bad(folder, place.bad)
-    if len(set(_gathered((trainer.step, *place.positions), process))) > 1:
-        raise UserError(
-            f"the processes found different states in {folder}; every node needs the same folder: give -o on a shared disk"
-        )
-    return place
-
-
-def _save(folder: Path, checkpoint: Checkpoint, trainer: Trainer, place: Place, process: Process) -> None:
-    """Writes the averaged weights, then the state: whoever is killed between the two goes on from the state before."""
-    if not all(_gathered(trainer.is_finite(), process)):
-        raise _not_finite("network", trainer, folder)
-    positions = _gathered(place.positions[process.rank], process)
-    for found in _gathered(place.bad, process):
-        place.bad.update(found)
-    if process.rank:
-        return
-    save_stage(checkpoint, trainer.stage, trainer.ema.weights)
-    with atomic(folder / "state.pt") as file:
-        state = {"format": _FORMAT, **place._replace(positions=positions)._asdict(), **trainer.state()}
-        try:
-            torch.save(state, file)
-        except RuntimeError as error:  # torch's writer does not say what the system said.
-            raise UserError(
-                f"{folder / 'state.pt'} could not be written; is the disk full? {_first_line(error)}"
-            ) from error
-    if place.bad:
-        _write_bad(folder, place.bad)
-
-
-def _write_bad(folder: Path, bad: Mapping[str, str]) -> None:
-    lines = (json.dumps({"what": what, "reason": reason}) + "\n" for what, reason in bad.items())
-    write_atomic(folder / "bad_data.jsonl", "".join(lines).encode())
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0].split(". ")[0]
-
-
-def _not_finite(what: str, trainer: Trainer, folder: Path) -> UserError:
-    return UserError(
-        f"the {what} is not finite at step {trainer.step}: give a smaller --lr or --dtype fp32; what was saved before stays "
-        f"in {folder}"
-    )
 
 
 def _draw(folder: Path, trainer: Trainer, work: Work, log: Log, process: Process) -> None:
@@ -318,16 +183,7 @@ def _agree(wish: int, step: int, process: Process) -> int:
     """Returns the largest wish of any process, so that all do the same; several ask each other every few steps only."""
     if process.processes == 1:
         return wish
-    return max(_gathered(wish, process)) if step % _AGREE_STEPS == 0 else _GO_ON
-
-
-def _gathered(value: T, process: Process) -> list[T]:
-    """Returns what each process has."""
-    if process.processes == 1:
-        return [value]
-    values: list[Any] = [None] * process.processes
-    distributed.all_gather_object(values, value)
-    return values
+    return max(gathered(wish, process)) if step % _AGREE_STEPS == 0 else _GO_ON
 
 
 def _barrier(process: Process) -> None:

@@ -24,8 +24,9 @@ from drawbench.generators.imagen.text_cache import TextEmbeddings, lasting_name
 from drawbench.generators.imagen.text_encoder import TextEncoder, TextEncoderConfig
 from drawbench.generators.imagen.text_stream import TextStream
 from drawbench.generators.imagen.training import Trainer
-from drawbench.generators.imagen.training_run import Outcome, Process, Texts, Work, read_identity, training_folder
+from drawbench.generators.imagen.training_run import Outcome, Texts, Work
 from drawbench.generators.imagen.training_samples import first_samples
+from drawbench.generators.imagen.training_state import Process, read_identity, training_folder
 from drawbench.plugins import available, find
 from drawbench.progress import progress, say
 
