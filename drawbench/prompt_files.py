@@ -17,12 +17,7 @@ _ID_COLUMNS = ("id", "image_id", "prompt_id")
 
 def read_rows(file: Path) -> list[dict[str, str]]:
     """Reads any kind of prompt file as rows with ``text`` and perhaps ``id``, ``category`` and others."""
-    try:
-        content = file.expanduser().read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}; give the path of a CSV, JSONL or text file") from error
+    content = read_utf8(file)
     kind = file.suffix.lower()
     if kind in (".csv", ".tsv"):
         return _csv_rows(file, content, "," if kind == ".csv" else "\t")
@@ -32,6 +27,16 @@ def read_rows(file: Path) -> list[dict[str, str]]:
         lines = content.rstrip().replace("\r\n", "\n").split("\n")
         return [{"text": _text(file, number, line)} for number, line in enumerate(lines, 1)]
     raise UserError(f"{file}: prompts are read from .csv, .tsv, .jsonl or .txt, not from {kind!r}")
+
+
+def read_utf8(file: Path) -> str:
+    """Returns a file's text, without a byte order mark."""
+    try:
+        return file.expanduser().read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}; give the path of a CSV, JSONL or text file") from error
 
 
 def _csv_rows(file: Path, content: str, delimiter: str) -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from drawbench.errors import UserError
-from drawbench.prompt_files import is_broken
+from drawbench.prompt_files import is_broken, read_utf8
 
 NAMES = ("captions.csv", "captions.tsv", "captions.jsonl", "captions.json", "metadata.csv", "metadata.jsonl")
 _FILE_COLUMNS = ("file_name", "file", "filename", "image", "path", "image_path")
@@ -85,12 +85,7 @@ def read_folder(folder: Path, captions: Path | None, captioned: bool) -> Read:
 
 def _pairs(file: Path) -> Iterator[tuple[str, str]]:
     """Yields file name and caption of each row."""
-    try:
-        content = file.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror or error}") from error
+    content = read_utf8(file)
     kind = file.suffix.lower()
     if kind in (".csv", ".tsv"):
         rows = csv.DictReader(io.StringIO(content, newline=""), delimiter="," if kind == ".csv" else "\t", strict=True)
