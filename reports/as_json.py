@@ -8,7 +8,7 @@ from typing import Any
 
 from drawbench.reports.comparison import Comparison
 from drawbench.reports.pairs import FLIPS, LEVEL, SEED, Contrast
-from drawbench.reports.wording import methods, sentence, warnings
+from drawbench.reports.wording import about, methods, sentence, warnings
 from drawbench.scores import score_to_json
 
 SCHEMA_VERSION = 1
@@ -28,6 +28,7 @@ def _content(comparison: Comparison) -> dict[str, Any]:
         "drawbench": comparison.drawbench,
         "created": comparison.created,
         "sentence": sentence(comparison),
+        "about": about(comparison),
         "warnings": warnings(comparison),
         "systems": [asdict(system) | {"digest": system.digest} for system in comparison.systems],
         "prompt_sets": [

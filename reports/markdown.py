@@ -11,13 +11,14 @@ from drawbench.reports.gallery import shortened
 from drawbench.reports.metric_scores import MetricScores
 from drawbench.reports.page import MOST_LOST, fact
 from drawbench.reports.tables import Cell, Difference, Row, arrow, category_rows, direction, headlines
-from drawbench.reports.wording import methods, missing_text, sentence, warnings
+from drawbench.reports.wording import about, methods, missing_text, sentence, warnings
 
 
 def render_markdown(comparison: Comparison) -> str:
     """Returns the report without images."""
     parts = [
         f"# {escaped(sentence(comparison))}",
+        escaped(about(comparison)),
         "\n".join(f"- ⚠️ **{escaped(shortened(text))}**" for text in warnings(comparison)),
         _headline(comparison),
         *(part for section in comparison.sections for part in _section(comparison, section)),

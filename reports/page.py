@@ -16,7 +16,7 @@ from drawbench.reports.gallery import galleries, shortened
 from drawbench.reports.interval_plot import interval_plot, marker
 from drawbench.reports.metric_scores import MetricScores, OutputScores
 from drawbench.reports.tables import Row, arrow, category_rows, direction, headlines, protocol_warning
-from drawbench.reports.wording import methods, missing_text, sentence, warnings
+from drawbench.reports.wording import about, methods, missing_text, sentence, warnings
 from drawbench.store import Run
 
 MOST_LOST = 500
@@ -54,6 +54,7 @@ def render_html(comparison: Comparison, runs: Sequence[Run]) -> str:
         comparison=comparison,
         columns=columns,
         sentence=sentence(comparison),
+        about=about(comparison),
         warnings=warnings(comparison),
         methods=methods(comparison),
         headlines=headlines(comparison),

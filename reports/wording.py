@@ -10,6 +10,7 @@ from drawbench.reports.comparison import Comparison, RunFacts, Section
 from drawbench.reports.digits import bounds, counted, decimals, least_decimals, listed, number
 from drawbench.reports.metric_scores import SIZE_FIELD
 from drawbench.reports.pairs import ALL_PAIRS_UP_TO, FLIPS, LEVEL, SEED, Contrast
+from drawbench.shapes.prompts import shapes
 
 FEW_PROMPTS = 20
 """Below this many, an interval is wide and a test has little power."""
@@ -120,6 +121,18 @@ def _ties(ties: Sequence[Contrast], of: int, two: bool, wins: bool) -> str:
     if len(ties) == of:
         return f"no two systems are distinguishable in {metrics}"
     return f"{len(ties)} of {of} comparisons are not distinguishable"
+
+
+def about(comparison: Comparison) -> str:
+    """Returns what must be known of what the systems were asked for, before any number is read; mostly nothing."""
+    if shapes().sha256 not in {section.sha256 for section in comparison.sections}:
+        return ""
+    return (
+        "This is the shapes world: a few coloured shapes, drawn and read back by rules, and small models that ship with "
+        "drawbench. Its truth is known, so it shows what the numbers are worth; of photographs it says nothing. The same "
+        "command with --prompts drawbench and --checkpoint FOLDER draws the 200 prompts of DrawBench with a cascade at "
+        "full size and compares in the same way."
+    )
 
 
 def warnings(comparison: Comparison) -> list[str]:

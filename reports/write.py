@@ -12,7 +12,7 @@ from drawbench.reports.comparison import Comparison, compare
 from drawbench.reports.markdown import render_markdown
 from drawbench.reports.page import render_html
 from drawbench.reports.tables import arrow, headlines
-from drawbench.reports.wording import sentence, warnings
+from drawbench.reports.wording import about, sentence, warnings
 from drawbench.store import Run
 
 WIDEST = 40
@@ -41,7 +41,7 @@ def write_report(runs: Sequence[Run], out: Path, skipped: Mapping[str, str] = {}
 
 def summary_lines(comparison: Comparison) -> list[str]:
     """Returns the sentence, the first table and the warnings; a line is as long as its columns need."""
-    lines = [_printable(sentence(comparison))]
+    lines = [_printable(text) for text in (sentence(comparison), about(comparison)) if text]
     rows = _rows(comparison)
     if len(rows) > 1:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

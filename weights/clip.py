@@ -173,7 +173,7 @@ def _export(model: Any, arguments: argparse.Namespace, seconds: float) -> None:
         command="python weights/clip.py",
         seconds=seconds,
         figures=figures(arguments.out),
-        weights=weights,
+        weights=[weights],
     ).write(arguments.out / "CARD.md")
     print(f"{arguments.out}: {size_of(tensors)}", flush=True)
 

@@ -14,7 +14,7 @@ from drawbench.files import sha256_file, write_atomic
 
 @dataclass(frozen=True)
 class Card:
-    """All that a reader must know to trust a file, or to make it again."""
+    """All that a reader must know to trust files of weights, or to make them again."""
 
     title: str
     what: str
@@ -26,7 +26,7 @@ class Card:
     """That training took by the clock, beside other work."""
     figures: Sequence[str]
     """Lines of Markdown."""
-    weights: Path
+    weights: Sequence[Path]
 
     def write(self, path: Path) -> None:
         """Writes the card as Markdown."""
@@ -38,12 +38,12 @@ class Card:
             "Hardware": f"{_processor()}; {torch.get_num_threads()} thread; torch {torch.__version__}",
             "Time": f"{self.seconds / 60:.0f} minutes by the clock",
             "Licence": "Apache-2.0, as the project",
-            "File": f"`{self.weights.name}`, {self.weights.stat().st_size:,} bytes",
-            "sha256": f"`{sha256_file(self.weights)}`",
         }
+        files = [(f"`{path.name}`, {path.stat().st_size:,} bytes", f"`{sha256_file(path)}`") for path in self.weights]
         lines = [
             *(f"# {self.title}", "", self.what, ""),
             *("| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())),
+            *(f"| {what} | {text} |" for row in files for what, text in zip(("File", "sha256"), row, strict=True)),
             *("", "## Figures", "", *self.figures, ""),
         ]
         write_atomic(path, "\n".join(lines).encode())

@@ -1,8 +1,8 @@
 """Makes the shapes world's text encoder: a small T5 on bytes, pre-trained by span corruption on text alone.
 
 Raffel et al. 2020, section 3.1.4, on bytes as in Xue et al. 2022, with two changes. A gap is one to three whole words,
-for the lines are short and half a word gives the other half away; and a linear layer names words (`Pretraining`). Only
-the encoder is kept.
+for the lines are short and half a word gives the other half away; and linear layers name words (`Pretraining`). Only the
+encoder is kept.
 
 A run is a function of its seed: the lines, their gaps and the learning rate follow from the step's number. One that was
 stopped goes on where it was.
@@ -34,6 +34,9 @@ from drawbench.torchvision_ops import declare_missing_ops
 OUT = Path(__file__).parents[1] / "drawbench" / "shapes" / "weights" / "text"
 PAD, END, BYTE, GAP, NO_WORD = 0, 1, 3, 259, -100
 """Numbers of the byte tokenizer: padding, end, the first byte, the first mark of a gap; and what has no word."""
+AROUND = (-3, -2, -1, 1, 2, 3)
+"""Which of the words about a byte's own are named at it, articles passed over."""
+ARTICLES = frozenset({"a", "an", "the"})
 HELD_OUT = 10**9
 """Lines from here on are not trained on."""
 
@@ -64,6 +67,8 @@ class Batch(NamedTuple):
     targets: Tensor
     words: Tensor
     """The number of the word that each byte of ``inputs`` belongs to, and of the first word in each gap."""
+    around: Tensor
+    """The numbers of the words about that word, ``(B, L, 6)``, those in gaps too."""
 
 
 class Corrupted(NamedTuple):
@@ -72,6 +77,7 @@ class Corrupted(NamedTuple):
     inputs: list[int]
     targets: list[int]
     words: list[int]
+    around: list[list[int]]
 
 
 def corrupted(line: str, vocabulary: Mapping[str, int], rng: Random, share: float = 0.25) -> Corrupted:
@@ -81,21 +87,40 @@ def corrupted(line: str, vocabulary: Mapping[str, int], rng: Random, share: floa
     while not hidden or len(hidden) < share * len(said) - rng.random():
         first = rng.randrange(len(said))
         hidden |= set(range(first, min(first + rng.choice((1, 1, 2, 3)), len(said))))
-    row, gaps, space = Corrupted([], [], []), 0, BYTE + ord(" ")
-    for number, word in enumerate(said):
-        letters, known = [BYTE + byte for byte in word.encode()], vocabulary.get(_plain(word), NO_WORD)
-        if number in hidden and number - 1 in hidden:
+    row, gaps, space = Corrupted([], [], [], []), 0, BYTE + ord(" ")
+    numbers = [vocabulary.get(_plain(word), NO_WORD) for word in said]
+    around = _around(said, numbers)
+
+    def add(tokens: Sequence[int], number: int, about: Sequence[int]) -> None:
+        row.inputs.extend(tokens)
+        row.words.extend([number] * len(tokens))
+        row.around.extend([list(about)] * len(tokens))
+
+    nothing = [NO_WORD] * len(AROUND)
+    for at, word in enumerate(said):
+        letters = [BYTE + byte for byte in word.encode()]
+        if at in hidden and at - 1 in hidden:
             row.targets.extend([space, *letters])
             continue
-        if number:
-            row.inputs.append(space)
-            row.words.append(NO_WORD)
-        if number in hidden:
+        if at:
+            add([space], NO_WORD, nothing)
+        if at in hidden:
             row.targets.extend([GAP + gaps, *letters])
             letters, gaps = [GAP + gaps], gaps + 1
-        row.inputs.extend(letters)
-        row.words.extend([known] * len(letters))
-    return Corrupted([*row.inputs, END], [*row.targets, END], [*row.words, NO_WORD])
+        add(letters, numbers[at], around[at])
+    add([END], NO_WORD, nothing)
+    return row._replace(targets=[*row.targets, END])
+
+
+def _around(said: Sequence[str], numbers: Sequence[int]) -> list[list[int]]:
+    """Returns for each word the numbers of the words about it."""
+    kept = [at for at, word in enumerate(said) if _plain(word) not in ARTICLES]
+    found = []
+    for at in range(len(said)):
+        before = [numbers[other] for other in kept if other < at][-3:]
+        after = [numbers[other] for other in kept if other > at][:3]
+        found.append([NO_WORD] * (3 - len(before)) + before + after + [NO_WORD] * (3 - len(after)))
+    return found
 
 
 def common_words(lines: int = 30_000, least: int = 20) -> dict[str, int]:
@@ -129,43 +154,48 @@ def batches(
 
 
 def _batch(rows: Sequence[Corrupted]) -> Batch:
-    def padded(side: list[list[int]], padding: int) -> Tensor:
+    def padded(side: Sequence[list[Any]], padding: int) -> Tensor:
         return torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in side], True, padding)
 
     inputs = padded([row.inputs for row in rows], PAD)
+    around = padded([row.around for row in rows], NO_WORD)
     targets, words = padded([row.targets for row in rows], -100), padded([row.words for row in rows], NO_WORD)
-    return Batch(inputs, (inputs != PAD).long(), targets, words)
+    return Batch(inputs, (inputs != PAD).long(), targets, words, around)
 
 
 class Pretraining(nn.Module):
-    """A T5, and a linear layer on its encoder that names words: of each byte its own, of each gap the first that it hides.
+    """A T5, and linear layers on its encoder: they name at each byte its word and those about it, at each gap what it hides.
 
-    In the lines of a small world most words are free choices, which no gap tells of; span corruption alone, in so few
-    steps, leaves an encoder that has forgotten the colours.
+    In the lines of a small world most words are free choices, which no gap tells of: span corruption alone, in so few
+    steps, leaves an encoder that has forgotten the colours. And at "circle" there must stand that it is red.
     """
 
     def __init__(self, t5: Any, words: int) -> None:
         super().__init__()
         self.t5 = t5
         self.names = nn.Linear(CONFIG["d_model"], words)
+        self.around = nn.Linear(CONFIG["d_model"], words * len(AROUND))
 
     def forward(self, batch: Batch) -> Losses:
         out = self.t5(input_ids=batch.inputs, attention_mask=batch.mask, labels=batch.targets)
-        names = self.names(out.encoder_last_hidden_state).float()
-        gap = batch.inputs >= GAP
+        states = out.encoder_last_hidden_state
+        named, gap = batch.words != NO_WORD, batch.inputs >= GAP
         own, hidden = (
-            cross_entropy(names[here], batch.words[here], ignore_index=NO_WORD)
-            for here in (~gap & (batch.words != NO_WORD), gap & (batch.words != NO_WORD))
+            cross_entropy(self.names(states[here]).float(), batch.words[here]) for here in (named & ~gap, named & gap)
         )
-        return Losses(out.loss, own, hidden)
+        near = (batch.around != NO_WORD).any(-1)
+        about = self.around(states[near]).float().unflatten(-1, (len(AROUND), -1))
+        around = cross_entropy(about.flatten(0, 1), batch.around[near].flatten(), ignore_index=NO_WORD)
+        return Losses(out.loss, own, hidden, around)
 
 
 class Losses(NamedTuple):
-    """In nats: per byte of the gaps, per byte's own word, per first word of a gap."""
+    """In nats: per byte of the gaps, per byte's own word, per first word of a gap, per word about."""
 
     spans: Tensor
     own: Tensor
     hidden: Tensor
+    around: Tensor
 
 
 def new_model(seed: int) -> Any:
@@ -203,7 +233,7 @@ def _nearness(attention: Any) -> Tensor:
 
 def main() -> None:
     """Trains, or goes on, and writes weights and card."""
-    arguments = options("text", OUT, steps=1900, batch_size=32, learning_rate=2e-3).parse_args()
+    arguments = options("text", OUT, steps=6000, batch_size=32, learning_rate=2e-3).parse_args()
     vocabulary = common_words()
     model = Pretraining(new_model(arguments.seed), len(vocabulary))
     seconds = train(
@@ -220,7 +250,7 @@ def loss_of(model: Pretraining, batch: Batch) -> Tensor:
     """Returns what is minimised."""
     with torch.autocast("cpu", torch.bfloat16):
         losses: Losses = model(batch)
-    return losses.spans + losses.own + losses.hidden
+    return losses.spans + losses.own + losses.hidden + losses.around
 
 
 def _export(model: Pretraining, vocabulary: Mapping[str, int], arguments: argparse.Namespace, seconds: float) -> None:
@@ -228,7 +258,7 @@ def _export(model: Pretraining, vocabulary: Mapping[str, int], arguments: argpar
     model.eval()
     with torch.no_grad():
         unseen = list(islice(batches(vocabulary, arguments.seed, 32, HELD_OUT // 32), 32))
-        spans, own, hidden = torch.tensor([model(batch) for batch in unseen]).mean(0).tolist()
+        spans, own, hidden, around = torch.tensor([model(batch) for batch in unseen]).mean(0).tolist()
     tensors = _save(model.t5, arguments.out)
     weights = arguments.out / "model.safetensors"
     with TemporaryDirectory() as folder:
@@ -236,7 +266,7 @@ def _export(model: Pretraining, vocabulary: Mapping[str, int], arguments: argpar
         probes = figures(arguments.out, Path(folder))
     losses = (
         f"Nats on lines that were not trained on: {spans:.3f} per byte of the gaps, {hidden:.3f} per first word of a gap, "
-        f"{own:.3f} per byte's own word."
+        f"{own:.3f} per byte's own word, {around:.3f} per word about it."
     )
     Card(
         title="Text encoder of the shapes world",
@@ -246,17 +276,17 @@ def _export(model: Pretraining, vocabulary: Mapping[str, int], arguments: argpar
         data="`drawbench.shapes.data.corpus_line`: captions of the shapes world's grammar and sentences that explain "
         "its rare words, descriptions, misspellings, places and numbers; an eighth of all captions is held out. "
         "Every sentence is the project's own.",
-        recipe=f"Span corruption (T5) with gaps of whole words, a quarter of each line; a decoder of "
-        f"{CONFIG['num_decoder_layers']} layer, and a linear layer on the encoder that names the word of each "
-        f"byte and the first of each gap ({len(vocabulary)} words), both thrown away after training. AdamW, rate "
-        f"{arguments.learning_rate:g}, falling along a line over the last fifth, {arguments.steps:,} steps of "
-        f"{arguments.batch_size} lines, bf16 autocast; embeddings begin with a standard "
+        recipe="Span corruption (T5) with gaps of whole words, a quarter of each line; a decoder of "
+        f"{CONFIG['num_decoder_layers']} layer, and linear layers on the encoder that name each byte's word, the three "
+        f"words before and after it, and the first word of each gap ({len(vocabulary)} words), all thrown away after "
+        f"training. AdamW, rate {arguments.learning_rate:g}, falling along a line over the last fifth, "
+        f"{arguments.steps:,} steps of {arguments.batch_size} lines, bf16 autocast; embeddings begin with a standard "
         f"deviation of {EMBEDDING_STD}. Kept in fp16.",
         seed=arguments.seed,
         command="python weights/text_encoder.py",
         seconds=seconds,
         figures=[losses, "", *probes],
-        weights=weights,
+        weights=[weights],
     ).write(arguments.out / "CARD.md")
     print(f"{arguments.out}: {size_of(tensors)}", flush=True)
 

@@ -155,9 +155,9 @@ def _means(encoder: TextEncoder, examples: Sequence[Example]) -> Tensor:
     parts: list[Tensor] = []
     order = sorted(range(len(examples)), key=lambda at: len(examples[at].captioned.caption))
     for first in range(0, len(order), 64):
-        text = encoder.padded([examples[at].captioned.caption for at in order[first : first + 64]])
-        parts.append(text.embeddings.sum(1) / text.mask.sum(1, keepdim=True))
-    return torch.cat(parts)[torch.tensor(order).argsort()]
+        encoded = encoder.padded([examples[at].captioned.caption for at in order[first : first + 64]])
+        parts.extend(one.embeddings.mean(0) for one in encoded)
+    return torch.stack(parts)[torch.tensor(order).argsort()]
 
 
 def _labels(examples: Sequence[Example], label: Label, categories: frozenset[str]) -> dict[int, str]:

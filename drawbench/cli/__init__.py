@@ -42,7 +42,7 @@ for _command in (run, generate, score, report, train, encode, verify, list_, doc
 def main() -> None:
     """Runs the command line: what a user can put right is one line on standard error, and an exit code."""
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name="drawbench", standalone_mode=False)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

@@ -11,6 +11,7 @@ import click
 
 from drawbench.cli.measure import load_metrics, print_scores, score_each
 from drawbench.cli.options import (
+    DTYPES,
     by_alias,
     check_device,
     drawing_options,
@@ -18,10 +19,12 @@ from drawbench.cli.options import (
     metric_option,
     over_option,
     resolve_device,
+    resolve_dtype,
 )
 from drawbench.errors import UserError
 from drawbench.plugins import Plugin, call, find, parse_named, source
 from drawbench.settings import on_record, parse_settings, resolve, takes
+from drawbench.shapes.shipped import SHAPES
 
 if TYPE_CHECKING:
     from drawbench.interfaces import Generator
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from drawbench.store import Run, System
 
 DEFAULT_METRICS = ("clip_score", "text_rendering", "image_stats")
+SHAPES_METRICS = ("shapes_accuracy", "clip_score", "fd")
+"""Where all prompts are of the shapes world; the CLIP is then its own."""
 
 
 class Ready(NamedTuple):
@@ -58,6 +63,7 @@ def generate(context: click.Context, /, **given: Any) -> None:
     """
     check_device(given["device"])
     settings = parse_settings(given.pop("settings"), list(parse_named(given["generators"])))
+    given["dtype"] = _dtype(given)
     single = len(given["generators"]) == 1 and len(given["prompt_specs"]) == 1
     drawn = draw(**given, settings=settings, into_folder=single)
     context.exit(1 if any(summary.failed for _, summary in drawn) else 0)
@@ -72,22 +78,27 @@ def generate(context: click.Context, /, **given: Any) -> None:
 def run(context: click.Context, /, metrics: Sequence[str], reference: str | None, over: str, **given: Any) -> None:
     """Draw with one or more generators, score the images and write the comparison: DIR/report.html.
 
-    Without --metric: clip_score, text_rendering and image_stats; one whose weights are missing is skipped aloud, and
-    the exit code is then 3.
+    Without --metric: clip_score, text_rendering and image_stats, for the prompt set shapes shapes_accuracy, clip_score
+    (with its own CLIP) and fd; one whose weights are missing is skipped aloud, and the exit code is then 3.
 
     \b
     Example:
+      drawbench run --generator imagen --checkpoint shapes --prompts shapes --dtype auto -o out
       drawbench run --generator a=folder --set a.path=A/ --generator b=folder --set b.path=B/ --prompts drawbench -o out
     """
     from drawbench.reports.write import summary_lines, write_report
 
     check_device(given["device"])
     aliases = list(parse_named(given["generators"]))
-    named = parse_named(metrics or DEFAULT_METRICS)
+    in_shapes = set(given["prompt_specs"]) == {SHAPES}
+    named = parse_named(metrics or (SHAPES_METRICS if in_shapes else DEFAULT_METRICS))
     if both := sorted(set(aliases) & set(named)):
         raise UserError(f"{both[0]!r} names a generator and a metric; give one of them an alias")
     settings = parse_settings(given.pop("settings"), [*aliases, *named])
     of_metrics = {alias: settings.pop(alias) for alias in named}
+    if in_shapes and not metrics:
+        of_metrics["clip_score"] = {"model": SHAPES, **of_metrics["clip_score"]}
+    given["dtype"] = _dtype(given)
     output: Path = given["output"]
 
     ready = build_generators(settings, given)
@@ -169,6 +180,18 @@ def draw(
             click.echo(f"note: {remark}", err=True)
         drawn.append((made, summary))
     return drawn
+
+
+def _dtype(given: Mapping[str, Any]) -> str:
+    """Returns the dtype to draw in; ``auto`` follows what is begun in the output folder, else the device."""
+    from drawbench.store import Run
+
+    if given["dtype"] != "auto":
+        return str(given["dtype"])
+    output: Path = given["output"]
+    runs = [file.parent for file in (output / "run.json", *sorted(output.glob("*/run.json"))) if file.is_file()]
+    begun = [Run.open(path).manifest.dtype for path in runs]
+    return resolve_dtype(resolve_device(given["device"]), [name for name in begun if name in DTYPES])
 
 
 def build_generators(settings: Mapping[str, Mapping[str, str]], given: Mapping[str, Any]) -> list[Ready]:

@@ -128,7 +128,8 @@ def load_metrics(
             raise UserError(f"metric {name!r} of {plugin.package} must have exactly one main output")
         ours = plugin.package == "drawbench"  # Ours tell all in their protocols.
         told = {} if ours else {f"option {key}": str(value) for key, value in on_record(factory, values).items()}
-        loaded.append(Loaded(alias, plugin.name, metric, {**told, **source(plugin)}, plugin.verified))
+        verified = plugin.verified or getattr(metric.network, "shipped", False)
+        loaded.append(Loaded(alias, plugin.name, metric, {**told, **source(plugin)}, verified))
     if reference is not None and not referenced:
         raise UserError(f"--reference {reference}: none of {', '.join(named)} takes a reference")
     return loaded

@@ -8,10 +8,13 @@ from typing import Any, TypeVar
 
 import click
 
+from drawbench.devices import fastest_dtype
 from drawbench.errors import UserError
 from drawbench.interfaces import PromptSet
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+DTYPES = ("fp32", "bf16", "fp16")
 
 
 def together(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -37,10 +40,10 @@ device_option = click.option(
 )
 dtype_option = click.option(
     "--dtype",
-    type=click.Choice(["fp32", "bf16", "fp16"]),
+    type=click.Choice(["auto", *DTYPES]),
     default="fp32",
     show_default=True,
-    help="Of the generator's arithmetic.",
+    help="Of the generator's arithmetic; auto: bf16 where the device has units for it, or what a begun run has.",
 )
 drawing_options = together(
     click.option(
@@ -57,13 +60,20 @@ drawing_options = together(
         multiple=True,
         required=True,
         metavar="SET|FILE|SET=FILE",
-        help="drawbench; a CSV, TSV, JSONL or text file of your own; drawbench=FILE, checked against the published list.",
+        help="drawbench, shapes; a CSV, TSV, JSONL or text file of your own; drawbench=FILE, checked against the published "
+        "list.",
     ),
     click.option(
         "-o", "--output", type=click.Path(path_type=Path), required=True, help="The folder to make or go on with."
     ),
     click.option("--name", help="The system's name in reports (default: the alias)."),
-    click.option("--checkpoint", "checkpoints", multiple=True, metavar="[ALIAS=]PATH", help="Weights of a generator."),
+    click.option(
+        "--checkpoint",
+        "checkpoints",
+        multiple=True,
+        metavar="[ALIAS=]PATH",
+        help="Weights of a generator; shapes: the small ones that ship.",
+    ),
     click.option(
         "--samples", type=click.IntRange(min=1), help="Images per prompt (default: what the run has, else 1)."
     ),
@@ -116,6 +126,16 @@ def resolve_device(device: str) -> str:
             f"--device {device}: {str(error).splitlines()[0]}; `drawbench doctor` lists the devices here"
         ) from error
     return device
+
+
+def resolve_dtype(device: str, begun: Sequence[str]) -> str:
+    """Returns what ``--dtype auto`` is, and prints it: the dtype of runs that were begun, else the device's fastest."""
+    if len(set(begun)) > 1:
+        raise UserError(f"--dtype auto: the runs here were begun in {' and '.join(sorted(set(begun)))}; say which")
+    chosen = begun[0] if begun else fastest_dtype(device)
+    why = "as the run was begun" if begun else f"the faster one on this {device.partition(':')[0]}"
+    click.echo(f"dtype: {chosen} ({why})", err=True)
+    return chosen
 
 
 def check_device(device: str) -> None:

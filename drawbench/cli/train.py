@@ -59,7 +59,7 @@ way_options = together(
 @click.option(
     "--preset",
     "preset_name",
-    type=click.Choice(["PAPER", "SMALL", "TINY"]),
+    type=click.Choice(["PAPER", "SMALL", "SHAPES", "TINY"]),
     required=True,
     help="The networks' sizes and how they are trained; the options below change the latter.",
 )
@@ -86,9 +86,8 @@ way_options = together(
 )
 @click.option(
     "--init",
-    type=click.Path(path_type=Path),
     metavar="CHECKPOINT",
-    help="Start from the weights of its stage, not fresh.",
+    help="Start from the weights of its stage, not fresh; shapes: those that ship.",
 )
 @recipe_options
 @way_options
@@ -101,7 +100,7 @@ def train(
     encoder_dtype: str | None,
     max_tokens: int | None,
     output: Path,
-    init: Path | None,
+    init: str | None,
     device: str,
     micro_batch: int | None,
     gradient_checkpointing: bool,

@@ -21,6 +21,7 @@ from drawbench.generators.imagen.efficient_unet import EfficientUNet
 from drawbench.generators.imagen.text_encoder import TextEncoderConfig
 from drawbench.generators.imagen.unet import UNet
 from drawbench.protocol import digest
+from drawbench.shapes.shipped import SHAPES, shipped
 
 FORMAT = 1
 
@@ -82,6 +83,11 @@ def save_stage(checkpoint: Checkpoint, stage: StageConfig, weights: Mapping[str,
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with atomic(checkpoint.file(stage)) as file:
         save_file(tensors, file)
+
+
+def find_checkpoint(name: str) -> Path:
+    """Returns the folder of a checkpoint: ``shapes`` is the cascade of the shapes world, which ships."""
+    return shipped("imagen") if name == SHAPES else Path(name).expanduser()
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:

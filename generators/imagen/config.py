@@ -127,6 +127,20 @@ TINY = (
 """For tests and trials on a CPU: 16→32→64 pixels. They predict v: after 400 steps of 8 images a super-resolution stage that
 predicts ε still had four times the squared error of one that predicts v (.39 to .09), and made its own colours."""
 
+SHAPES = (
+    StageConfig("base", UNetConfig(16, 32, (1, 2, 4), 1, (8, 4), 32, 128), "cosine", "v"),
+    StageConfig(
+        "sr256", EfficientUNetConfig(32, 16, (Block(32, 1), Block(64, 2, self_attention=True)), 4, 128), "cosine", "v"
+    ),
+    StageConfig(
+        "sr1024",
+        EfficientUNetConfig(64, 32, (Block(16, 1), Block(32, 1), Block(64, 2, cross_attention=True)), 4, 128),
+        "cosine",
+        "v",
+    ),
+)
+"""The cascade of the shapes world, which ships: 16→32→64 pixels, 3.5 M, 0.7 M and 0.6 M parameters, predicting v."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -171,6 +185,7 @@ class TrainingPreset:
 
 _SMALL = Recipe(steps=500_000, batch_size=256, warmup=2_000, decay_steps=500_000)
 _TINY = Recipe(1_500, 16, "adam", 2e-3, warmup=100, decay_steps=1_500, ema=0.99, loss="v", dtype="fp32")
+_SHAPES = Recipe(16_000, 32, "adam", 1e-3, warmup=200, decay_steps=16_000, ema=0.999, loss="v")
 
 PRESETS: Mapping[str, TrainingPreset] = {
     "PAPER": TrainingPreset(
@@ -180,6 +195,15 @@ PRESETS: Mapping[str, TrainingPreset] = {
     ),
     "SMALL": TrainingPreset(
         SMALL, {"base": _SMALL, "sr256": _SMALL, "sr1024": replace(_SMALL, crop=256)}, "google/t5-v1_1-large"
+    ),
+    "SHAPES": TrainingPreset(
+        SHAPES,
+        {
+            "base": _SHAPES,
+            "sr256": replace(_SHAPES, steps=6_000, decay_steps=6_000),
+            "sr1024": replace(_SHAPES, steps=6_000, decay_steps=6_000, crop=32),
+        },
+        None,
     ),
     "TINY": TrainingPreset(TINY, {"base": _TINY, "sr256": _TINY, "sr1024": replace(_TINY, crop=32)}, None),
 }

@@ -12,6 +12,7 @@ from typing import Any
 from drawbench.errors import UserError
 from drawbench.files import sha256_file, write_atomic
 from drawbench.progress import say
+from drawbench.shapes.shipped import SHAPES, shipped
 from drawbench.weights import cache_folder, hub_within_reach, missing
 
 VOCABULARIES = ("tokenizer.json", "spiece.model", "vocab.txt", "vocab.json")
@@ -37,7 +38,12 @@ _SIZES = {
 
 
 def find_folder(name: str) -> Path:
-    """Returns a folder named by hand, else the one in the cache, else what the model hub's client has or fetches."""
+    """Returns a folder named by hand, else the one in the cache, else what the model hub's client has or fetches.
+
+    ``shapes`` is the text encoder of the shapes world, which ships.
+    """
+    if name == SHAPES:
+        return shipped("text")
     if (folder := Path(name).expanduser()).is_dir():
         return folder
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name):

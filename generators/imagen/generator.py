@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,7 +16,14 @@ from torch.nn import functional
 
 from drawbench.errors import UserError
 from drawbench.generators.imagen.cascade import NoiseOf, Sampling, run
-from drawbench.generators.imagen.checkpoint import Checkpoint, Network, check_weights, load_network, open_checkpoint
+from drawbench.generators.imagen.checkpoint import (
+    Checkpoint,
+    Network,
+    check_weights,
+    find_checkpoint,
+    load_network,
+    open_checkpoint,
+)
 from drawbench.generators.imagen.config import StageConfig
 from drawbench.generators.imagen.layers import Text
 from drawbench.generators.imagen.sampler import SamplerName
@@ -26,6 +32,7 @@ from drawbench.generators.imagen.text_encoder import TextEncoder, TextEncoderCon
 from drawbench.generators.imagen.thresholding import ThresholdingName
 from drawbench.interfaces import Drawn, Item, Refused
 from drawbench.progress import progress
+from drawbench.shapes.shipped import SHAPES
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -53,6 +60,11 @@ PRESETS: Mapping[str, tuple[Sampling, ...]] = {
         Sampling(steps=256, guidance_weight=1.35),
         Sampling(steps=128, guidance_weight=8.0, aug_level=0.0),
     ),
+    "shapes": (
+        Sampling(steps=32, guidance_weight=3.0),
+        Sampling(steps=16, guidance_weight=1.5, aug_level=0.1),
+        Sampling(steps=8, guidance_weight=1.0, aug_level=0.1),
+    ),
 }
 """By stage, from the base. ``quality``: weight 5 is that of figure A.10, aug level 0.1 to 0.3 that of section D.2's best samples.
 ``coco``: the weights of table 1, for 256x256, where the paper's FID-30K is 7.27; aug level 0 is inferred from figure A.11.
@@ -64,7 +76,7 @@ def imagen(
     checkpoint: str | None = None,
     device: str = "cpu",
     dtype: str = "fp32",
-    preset: Literal["quality", "coco"] = "quality",
+    preset: Literal["quality", "coco", "shapes"] | None = None,
     base: StageOptions = StageOptions(),
     sr256: StageOptions = StageOptions(),
     sr1024: StageOptions = StageOptions(),
@@ -72,18 +84,21 @@ def imagen(
     keep_stages: bool = False,
     low_memory: bool = False,
 ) -> Imagen:
-    """Samples a cascade from a checkpoint folder.
+    """Samples a cascade from a checkpoint folder, or from the one that ships: shapes.
 
-    ``preset``: quality, or coco (the guidance weights of table 1; stops after 256x256). ``base``, ``sr256`` and
+    ``preset``: quality, coco (the guidance weights of table 1; stops after 256x256), or shapes (the shipped cascade's own,
+    and its default; else it is quality). ``base``, ``sr256`` and
     ``sr1024`` are the first, second and third stage, of whatever size. ``keep_stages`` keeps what the stages before the
     last made. ``low_memory`` has one stage in memory at a time. Texts without embeddings in the cache are encoded by
     the checkpoint's text encoder.
     """
     if checkpoint is None:
         raise UserError(
-            "imagen draws from a checkpoint: --checkpoint FOLDER (config.json and one safetensors file per stage)"
+            "imagen draws from a checkpoint: --checkpoint FOLDER (config.json and one safetensors file per stage), or "
+            "--checkpoint shapes, the small cascade that ships"
         )
-    opened = open_checkpoint(Path(checkpoint).expanduser())
+    opened = open_checkpoint(find_checkpoint(checkpoint))
+    preset = preset or ("shapes" if checkpoint == SHAPES else "quality")
     given = (base, sr256, sr1024)
     if len(opened.stages) > len(given):
         raise UserError(f"{checkpoint} has {len(opened.stages)} stages; at most {len(given)} are sampled")

@@ -21,6 +21,7 @@ from drawbench.errors import UserError
 from drawbench.files import host, sweep, write_atomic
 from drawbench.generators.imagen.layers import Text
 from drawbench.generators.imagen.text_encoder import Encoded, TextEncoder, pad
+from drawbench.shapes.shipped import SHAPES
 from drawbench.weights import cache_folder
 
 SHARD_BYTES = 2**28
@@ -201,7 +202,7 @@ def _key(text: str) -> bytes:
 def lasting_name(encoder: TextEncoder) -> str:
     """Returns the encoder's name on the hub, or where its folder lies, seen from anywhere."""
     name = encoder.config.name
-    return str(encoder.folder.resolve()) if Path(name).expanduser().is_dir() else name
+    return str(encoder.folder.resolve()) if name != SHAPES and Path(name).expanduser().is_dir() else name
 
 
 def _made_by(folder: Path) -> dict[str, Any]:

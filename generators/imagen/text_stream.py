@@ -10,7 +10,7 @@ from torch import Tensor
 from drawbench.generators.imagen.layers import Text
 from drawbench.generators.imagen.text_encoder import TextEncoder, pad
 
-KEPT_BYTES = 2**29
+KEPT_BYTES = 2**31
 
 
 class TextStream:

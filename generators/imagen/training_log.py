@@ -36,8 +36,8 @@ class Log:
             return
         self._board = SummaryWriter(str(folder), purge_step=step + 1)
 
-    def write(self, trainer: Trainer, loss: float, images_per_second: float) -> None:
-        """Notes the mean loss up to a step, the learning rate and the speed."""
+    def write(self, trainer: Trainer, loss: float, images_per_second: float, seconds: float) -> None:
+        """Notes the mean loss up to a step, the learning rate, the speed, and the seconds since the command began."""
         if not self.writes:
             return
         entry = {
@@ -45,6 +45,7 @@ class Log:
             "loss": loss,
             "learning_rate": learning_rate(trainer.recipe, trainer.step - 1),
             "images_per_second": round(images_per_second, 3),
+            "seconds": round(seconds, 1),
             "samples": trainer.step * trainer.recipe.batch_size,
         }
         with open(self.file, "a", encoding="utf-8") as file:

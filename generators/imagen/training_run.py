@@ -134,8 +134,9 @@ def _go_on(
                 window.clear()
                 if not math.isfinite(loss):
                     raise not_finite("loss", trainer, folder)
-                rate = (trainer.step - start) * trainer.recipe.batch_size / (time.monotonic() - began)
-                log.write(trainer, loss, rate)
+                seconds = time.monotonic() - began
+                rate = (trainer.step - start) * trainer.recipe.batch_size / seconds
+                log.write(trainer, loss, rate, seconds)
                 bar.set_postfix_str(f"loss {loss:.4f}, {rate:.0f} images/s")
             wish = _SAVE if time.monotonic() - saved > 60 * work.save_minutes else _GO_ON
             if asked() or (work.max_minutes is not None and time.monotonic() - began > 60 * work.max_minutes):

@@ -17,7 +17,14 @@ from drawbench.devices import fastest_dtype
 from drawbench.errors import UserError
 from drawbench.files import sha256_file
 from drawbench.generators.imagen.captions import read_folder
-from drawbench.generators.imagen.checkpoint import Checkpoint, check_weights, load_network, open_checkpoint, save_config
+from drawbench.generators.imagen.checkpoint import (
+    Checkpoint,
+    check_weights,
+    find_checkpoint,
+    load_network,
+    open_checkpoint,
+    save_config,
+)
 from drawbench.generators.imagen.config import PRESETS, EfficientUNetConfig, Recipe, StageConfig
 from drawbench.generators.imagen.data import Folder, Function, Samples, Source
 from drawbench.generators.imagen.text_cache import TextEmbeddings, lasting_name
@@ -41,7 +48,7 @@ class Given(NamedTuple):
     encoder: str | None
     encoder_dtype: str | None
     max_tokens: int | None
-    init: Path | None
+    init: str | None
     """A checkpoint whose stage of this name the training starts from."""
     recipe: Mapping[str, Any]
     """Fields of `Recipe` that differ from the preset's; a ``dtype`` of "auto" is resolved."""
@@ -99,11 +106,11 @@ def set_up(given: Given, way: Way, folder: Path) -> Iterator[Made]:
             source, stage.network.image_size, low_res_size, recipe.crop, recipe.seed, captioned=text.config is not None
         )
         if given.init is not None and not _begun(folder, stage):
-            _same(open_checkpoint(given.init.expanduser()), text, stage)
+            _same(open_checkpoint(find_checkpoint(given.init)), text, stage)
         texts = _texts(text, source, process)
         checkpoint = _checkpoint(folder, stages, text, process)
         begun = _begun(folder, stage)  # What it was started from is of no more account then.
-        first = None if given.init is None or begun else open_checkpoint(given.init.expanduser())
+        first = None if given.init is None or begun else open_checkpoint(find_checkpoint(given.init))
         identity = {
             "preset": given.preset,
             "stage": asdict(stage),

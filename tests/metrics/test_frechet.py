@@ -1,0 +1,85 @@
+"""The Fréchet distance against 50-digit arithmetic and against known cases."""
+
+import mpmath
+import numpy as np
+import pytest
+
+from drawbench.metrics.frechet import frechet, frechet_features, moments, without_groups
+
+
+def features(seed, n, d, rank=None, shift=0.0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(n, rank or d)) @ rng.normal(size=(rank or d, d)) + shift
+
+
+def exact(one, two):
+    """The definition in 50 digits: tr √(Σ₁Σ₂) by the eigenvalues of the product."""
+    with mpmath.workdps(50):
+        parts = []
+        for rows in (one, two):
+            matrix = mpmath.matrix(rows.tolist())
+            mean = [mpmath.fsum(matrix[i, j] for i in range(matrix.rows)) / matrix.rows for j in range(matrix.cols)]
+            centred = mpmath.matrix([[matrix[i, j] - mean[j] for j in range(matrix.cols)] for i in range(matrix.rows)])
+            parts.append((mean, centred.T * centred / (matrix.rows - 1)))
+        (mean1, cov1), (mean2, cov2) = parts
+        roots = mpmath.eig(cov1 * cov2, left=False, right=False)
+        overlap = mpmath.fsum(mpmath.sqrt(abs(value)) for value in roots)
+        step = mpmath.fsum((a - b) ** 2 for a, b in zip(mean1, mean2, strict=True))
+        traces = mpmath.fsum(cov1[i, i] + cov2[i, i] for i in range(cov1.rows))
+        return float(step + traces - 2 * overlap), float(traces)
+
+
+CASES = {
+    "more images than features": (features(0, 40, 6), features(1, 30, 6, shift=0.3)),
+    "fewer images than features": (features(2, 5, 8), features(3, 6, 8)),
+    "one set of lower rank": (features(4, 30, 6, rank=3), features(5, 20, 6)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_features_agree_with_fifty_digits(case):
+    one, two = CASES[case]
+    value, traces = exact(one, two)
+    assert abs(frechet_features(one, two) - value) <= 1e-12 * traces
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_moments_agree_with_fifty_digits(case):
+    one, two = CASES[case]
+    value, traces = exact(one, two)
+    assert abs(frechet(one, moments(two)) - value) <= 1e-7 * traces
+
+
+def test_a_set_is_at_no_distance_from_itself():
+    rows = features(6, 50, 12)
+    traces = 2 * np.trace(moments(rows).covariance)
+    assert abs(frechet_features(rows, rows)) <= 1e-12 * traces
+    assert abs(frechet(rows, moments(rows))) <= 1e-7 * traces
+
+
+def test_a_shift_counts_squared_and_a_scale_by_its_deviations():
+    rows = features(7, 100, 5)
+    assert frechet_features(rows + 2.0, rows) == pytest.approx(5 * 2.0**2)
+    wider = rows.mean(0) + 3 * (rows - rows.mean(0))
+    assert frechet_features(wider, rows) == pytest.approx((3 - 1) ** 2 * np.trace(moments(rows).covariance))
+
+
+def test_it_is_the_same_both_ways_and_in_any_order():
+    one, two = CASES["more images than features"]
+    assert frechet_features(one, two) == pytest.approx(frechet_features(two, one), rel=1e-12)
+    assert frechet_features(one[::-1], two) == pytest.approx(frechet_features(one, two), rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [60, 9], ids=["many", "few"])
+def test_leaving_out_groups_is_computing_without_them(n):
+    rows, reference = features(8, n, 7, shift=100.0), moments(features(9, 80, 7, shift=101.0))
+    groups = np.arange(n) % 4
+    expected = [frechet(rows[groups != group], reference) for group in range(4)]
+    np.testing.assert_allclose(without_groups(rows, groups, reference), expected, rtol=1e-6)
+
+
+def test_without_groups_says_nothing_of_one_image():
+    rows = features(10, 4, 3)
+    found = without_groups(rows, np.array([0, 0, 0, 1]), moments(features(11, 20, 3)))
+    assert np.isnan(found[0])
+    assert np.isfinite(found[1])
