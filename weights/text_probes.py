@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -92,9 +93,17 @@ def figures(trained: Path, untrained: Path, fitting: int = 3300, testing: int = 
     for probe in PROBES:
         known, asked = _labels(fit, probe.label, probe.fitted), _labels(test, probe.label, probe.tested)
         right = [_accuracy(known, on_fit, asked, on_test) for on_fit, on_test in means]
-        given = list(asked.values())
-        most = max(given.count(answer) for answer in set(given)) / len(given)
+        most = max(Counter(asked.values()).values()) / len(asked)
         rows.append(f"| {probe.question} | {len(asked)} | {right[0]:.3f} | {right[1]:.3f} | {most:.3f} |")
+    known, asked = (_labels(examples, _of_the_circle, NAMED) for examples in (fit, test))
+    of_circles = [
+        _accuracy(known, _at_word(encoder, fit, known), asked, _at_word(encoder, test, asked)) for encoder in encoders
+    ]
+    most = max(Counter(asked.values()).values()) / len(asked)
+    rows.append(
+        f"| colour of the circle beside other things, read at the word “circle” | {len(asked)} | {of_circles[0]:.3f} "
+        f"| {of_circles[1]:.3f} | {most:.3f} |"
+    )
     colours, shapes = ([_nearest(encoder, *words) for encoder in encoders] for words in (_COLOURS, _SHAPES))
     for what, near, of in (("colours", colours, _COLOURS), ("shapes", shapes, _SHAPES)):
         rows.append(
@@ -158,6 +167,19 @@ def _means(encoder: TextEncoder, examples: Sequence[Example]) -> Tensor:
         encoded = encoder.padded([examples[at].captioned.caption for at in order[first : first + 64]])
         parts.extend(one.embeddings.mean(0) for one in encoded)
     return torch.stack(parts)[torch.tensor(order).argsort()]
+
+
+def _at_word(
+    encoder: TextEncoder, examples: Sequence[Example], places: Mapping[int, str], word: str = "circle"
+) -> Tensor:
+    """Returns the mean embedding of a word's letters, ``(N, D)``; zero in the rows that are not asked for."""
+    rows = torch.zeros(len(examples), encoder.dim)
+    for at in places:
+        caption = examples[at].captioned.caption.lower()
+        start = len(caption[: caption.index(word)].encode())
+        (encoded,) = encoder.padded([examples[at].captioned.caption])
+        rows[at] = encoded.embeddings[start : start + len(word)].mean(0)
+    return rows
 
 
 def _labels(examples: Sequence[Example], label: Label, categories: frozenset[str]) -> dict[int, str]:

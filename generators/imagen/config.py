@@ -185,7 +185,7 @@ class TrainingPreset:
 
 _SMALL = Recipe(steps=500_000, batch_size=256, warmup=2_000, decay_steps=500_000)
 _TINY = Recipe(1_500, 16, "adam", 2e-3, warmup=100, decay_steps=1_500, ema=0.99, loss="v", dtype="fp32")
-_SHAPES = Recipe(16_000, 32, "adam", 1e-3, warmup=200, decay_steps=16_000, ema=0.999, loss="v")
+_SHAPES = Recipe(10_000, 32, "adam", 1e-3, warmup=200, decay_steps=10_000, ema=0.999, loss="v")
 
 PRESETS: Mapping[str, TrainingPreset] = {
     "PAPER": TrainingPreset(
@@ -200,8 +200,8 @@ PRESETS: Mapping[str, TrainingPreset] = {
         SHAPES,
         {
             "base": _SHAPES,
-            "sr256": replace(_SHAPES, steps=6_000, decay_steps=6_000),
-            "sr1024": replace(_SHAPES, steps=6_000, decay_steps=6_000, crop=32),
+            "sr256": replace(_SHAPES, steps=4_000, decay_steps=4_000),
+            "sr1024": replace(_SHAPES, steps=2_500, decay_steps=2_500, crop=32),
         },
         None,
     ),

@@ -1,0 +1,108 @@
+"""The shapes world's checker against a person's eye, on generated images.
+
+`sheets` picks images at random over the categories and lays them out with their prompts, numbered, without any verdict.
+A person fills in the column `eye` (right or wrong) of the table beside the sheets. `agreement` joins that with the
+checker's verdicts, and says how often both agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import textwrap
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image, ImageDraw
+
+from drawbench.intervals import rate_interval
+from drawbench.metrics.shapes_accuracy import shapes_accuracy
+from drawbench.store import Run
+
+COLUMNS, ROWS, SIDE, TEXT = 6, 4, 192, 64
+FIELDS = ("number", "system", "prompt", "sample", "category", "text", "eye")
+
+
+def sheets(runs: list[Path], count: int, seed: int, out: Path) -> None:
+    """Writes ``sheet-00.png`` … and ``eye.csv``."""
+    rng = Random(seed)
+    opened = [Run.open(path) for path in runs]
+    by_category: dict[str, list[tuple[Run, str, int]]] = {}
+    for run in opened:
+        for record in run.drawn():
+            by_category.setdefault(run.prompts[record.prompt].category or "", []).append(
+                (run, record.prompt, record.sample)
+            )
+    chosen = []
+    while len(chosen) < count:
+        for pool in by_category.values():
+            if pool and len(chosen) < count:
+                chosen.append(pool.pop(rng.randrange(len(pool))))
+    rng.shuffle(chosen)
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / "eye.csv", "w", newline="") as file:
+        table = csv.DictWriter(file, FIELDS)
+        table.writeheader()
+        for number, (run, prompt, sample) in enumerate(chosen):
+            of = run.prompts[prompt]
+            table.writerow(
+                dict(zip(FIELDS, (number, run.path.name, prompt, sample, of.category, of.text, ""), strict=True))
+            )
+    for first in range(0, count, COLUMNS * ROWS):
+        sheet = Image.new("RGB", (COLUMNS * (SIDE + 8), ROWS * (SIDE + TEXT)), "white")
+        for place, (run, prompt, sample) in enumerate(chosen[first : first + COLUMNS * ROWS]):
+            x, y = place % COLUMNS * (SIDE + 8), place // COLUMNS * (SIDE + TEXT)
+            with Image.open(run.image_path(prompt, sample)) as image:
+                sheet.paste(image.resize((SIDE, SIDE), Image.Resampling.NEAREST), (x, y + TEXT - 4))
+            said = textwrap.fill(f"{first + place}: {run.prompts[prompt].text}", 34)
+            ImageDraw.Draw(sheet).text((x, y), said, fill="black", font_size=11)
+        sheet.save(out / f"sheet-{first // (COLUMNS * ROWS):02d}.png")
+
+
+def agreement(runs: list[Path], table: Path, out: Path) -> None:
+    """Writes the table with the checker's verdicts, and prints how often they agree with the eye's."""
+    opened = {path.name: Run.open(path) for path in runs}
+    rows = pd.read_csv(table, dtype=str, keep_default_na=False)
+    if bad := sorted(set(rows["eye"]) - {"right", "wrong"}):
+        raise SystemExit(f"{table}: the column eye holds {bad[0]!r}; allowed are right and wrong")
+    metric, verdicts, reasons = shapes_accuracy(), [], []
+    for row in rows.itertuples():
+        run = opened[row.system]
+        with Image.open(run.image_path(row.prompt, int(row.sample))) as image:
+            pixels = torch.from_numpy(np.asarray(image.convert("RGB"))).permute(2, 0, 1)[None]
+        scored = metric.score(pixels, None, [run.prompts[row.prompt]])
+        verdicts.append("right" if scored.values["correct"][0] == 1 else "wrong")
+        reasons.append(scored.notes["wrong"][0])
+    rows["checker"], rows["reason"] = verdicts, reasons
+    rows.to_csv(out, index=False)
+    same = (rows["eye"] == rows["checker"]).to_numpy(float)
+    interval = rate_interval(same)
+    print(f"agreement {same.mean():.3f} [{interval.low:.3f}, {interval.high:.3f}] on {len(rows)} images")
+    print(pd.crosstab(rows["eye"], rows["checker"]))
+    for row in rows[rows["eye"] != rows["checker"]].itertuples():
+        print(f"{row.number}: eye {row.eye}, checker {row.checker} ({row.reason}): {row.text}")
+
+
+def main() -> None:
+    """Does one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["sheets", "agreement"])
+    parser.add_argument("runs", nargs="+", type=Path, help="runs of the shapes world")
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--table", type=Path, default=Path("build/eye/eye.csv"))
+    parser.add_argument(
+        "-o", "--out", type=Path, default=Path("build/eye"), help="a folder, or the CSV of the agreement"
+    )
+    arguments = parser.parse_args()
+    if arguments.what == "sheets":
+        sheets(arguments.runs, arguments.count, arguments.seed, arguments.out)
+    else:
+        agreement(arguments.runs, arguments.table, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
