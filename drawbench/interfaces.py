@@ -131,7 +131,10 @@ class ImageMetric(Protocol):
 
 @runtime_checkable
 class SetMetric(Protocol):
-    """A metric with one value per set of images. Stateless; the reference is given to its factory."""
+    """A metric with one value per set of images. Stateless; the reference is given to its factory.
+
+    An attribute ``least``, where there is one, is the fewest images that have a value; it is 1 else.
+    """
 
     outputs: Mapping[str, Output]
     network: Network

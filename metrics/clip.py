@@ -137,12 +137,17 @@ def _architecture(open_clip: Any, of: Path | str) -> str:
 
 
 def _weights_in(folder: Path, owner: str) -> Path:
-    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_pytorch_model.safetensors")
-    found = [
-        path for path in (*(folder / name for name in names), *sorted(folder.glob("*.safetensors"))) if path.is_file()
-    ]
+    """Returns the one file of weights in a folder: of two it could not be said which one open_clip reads."""
+    found = sorted(path for kind in ("*.safetensors", "*.bin", "*.pt", "*.pth") for path in folder.glob(kind))
     if not (folder / "open_clip_config.json").is_file() or not found:
-        raise UserError(f"{owner}.model={folder} needs open_clip_config.json and {names[0]}, as open_clip saves them")
+        raise UserError(
+            f"{owner}.model={folder} needs open_clip_config.json and open_clip_model.safetensors, as open_clip saves them"
+        )
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise UserError(
+            f"{owner}.model={folder} has {len(found)} files of weights ({names}); leave the one that counts"
+        )
     return found[0]
 
 

@@ -63,6 +63,8 @@ def fd(
 class FrechetDistance:
     """``fd``, 0 for equal moments. It is biased upwards at small n, so values of different n are not compared."""
 
+    least = 2
+    """One image has no covariance."""
     outputs: Mapping[str, Output] = {"fd": Output(higher_is_better=False, kind="set", main=True)}
 
     def __init__(self, network: Clip, reference: Reference) -> None:
@@ -80,7 +82,6 @@ class FrechetDistance:
 
     def compute(self, features: NDArray[np.float32]) -> Mapping[str, float]:
         """Returns the distance of ``(N, D)`` features, N at least 2."""
-        _check(features)
         return {"fd": frechet(features, self.reference.moments)}
 
     def leave_out(self, features: NDArray[np.float32], groups: NDArray[np.int64]) -> Mapping[str, NDArray[np.float64]]:
@@ -114,9 +115,12 @@ def read_reference(file: Path, network: str) -> Reference:
         raise UserError(
             f"--reference {file} is not a statistics file of fd ({type(error).__name__}: {error})"
         ) from error
-    d = len(moments.mean)
-    if moments.mean.shape != (d,) or moments.covariance.shape != (d, d) or not np.isfinite(moments.covariance).all():
-        raise UserError(f"--reference {file}: its moments are not a mean (D,) and a finite covariance (D, D)")
+    d = moments.mean.size
+    finite = all(np.isfinite(part).all() for part in moments[:2])
+    if moments.mean.shape != (d,) or moments.covariance.shape != (d, d) or moments.n < 2 or not finite:
+        raise UserError(
+            f"--reference {file}: its moments are not a finite mean (D,) and covariance (D, D) of 2 images or more"
+        )
     if found.network != network:
         raise UserError(
             f"--reference {file} has statistics of another network, or of another dtype or preprocessing of it "
@@ -131,8 +135,3 @@ def write_reference(file: Path, moments: Moments, network: str, images: str) -> 
     stream = io.BytesIO()
     np.savez(stream, mean=moments.mean, covariance=moments.covariance, about=np.array(about))
     write_atomic(file, stream.getvalue())
-
-
-def _check(features: NDArray[np.float32]) -> None:
-    if len(features) < 2:
-        raise UserError(f"fd needs at least 2 images, here are {len(features)}")

@@ -49,20 +49,16 @@ def frechet_features(one: NDArray[np.floating], two: NDArray[np.floating]) -> fl
     return _distance(means[0] - means[1], factors[0], factors[1])
 
 
-def frechet(features: NDArray[np.floating], reference: Moments, reference_root: Array | None = None) -> float:
-    """Returns the distance of features ``(N, D)`` from a set of which the moments are left.
-
-    ``reference_root`` is the `root` of its covariance, for who has it already. Within 1e-7 of the traces.
-    """
+def frechet(features: NDArray[np.floating], reference: Moments) -> float:
+    """Returns the distance of features ``(N, D)`` from a set of which the moments are left; within 1e-7 of the traces."""
     mean, factor = _factor(np.asarray(features, np.float64))
-    given = root(reference.covariance) if reference_root is None else reference_root
-    return _distance(mean - reference.mean, factor, given)
+    return _distance(mean - reference.mean, factor, root(reference.covariance))
 
 
 def without_groups(features: NDArray[np.floating], groups: NDArray[np.int64], reference: Moments) -> Array:
     """Returns the distances of ``(N, D)`` features from a reference without each of the groups ``0 … G-1`` in turn, ``(G,)``.
 
-    The moments of what stays follow from sums, so each costs one solve of D x D. NaN where fewer than two stay.
+    The moments of what stays follow from sums, so each costs one solve of D x D. At least two must stay.
     """
     rows = np.asarray(features, np.float64)
     shift = rows.mean(0)  # Sums of squares of what is near 0 lose no digits.
@@ -72,9 +68,6 @@ def without_groups(features: NDArray[np.floating], groups: NDArray[np.int64], re
     for group in range(int(groups.max()) + 1):
         gone = rows[groups == group]
         n = len(rows) - len(gone)
-        if n < 2:
-            found.append(np.nan)
-            continue
         mean = (total - gone.sum(0)) / n
         covariance = (square - gone.T @ gone - n * np.outer(mean, mean)) / (n - 1)
         values = linalg.eigvalsh(given @ covariance @ given)

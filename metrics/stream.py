@@ -111,6 +111,8 @@ def _score_file(run: Run, loaded: Loaded, images: str, records: Sequence[Record]
         "n": str(len(records)),
         "codec": "PNG",
     }
+    if isinstance(loaded.metric, SetMetric):  # As many images of fewer prompts are another set.
+        fields["n prompts"] = str(len({record.prompt for record in records}))
     protocol = make_protocol(fields)
     path = scores_path(run.path, loaded.alias, protocol)
     main = next(name for name, output in loaded.metric.outputs.items() if output.main)
@@ -239,16 +241,25 @@ def _set_scores(
     metric = loaded.metric
     if not isinstance(metric, SetMetric):
         return []
-    array = measured.features[metric.network.key].array
-    whole, parts = metric.compute(array), metric.leave_out(array, _groups(records))
+    array, groups = measured.features[metric.network.key].array, _groups(records)
+    least, n_prompts = getattr(metric, "least", 1), len({record.prompt for record in records})
+    few = f"it needs at least {least} images"
+    if len(records) < least:
+        nothing = Estimate(None, None, few, len(records), n_prompts)
+        return [row for name, output in metric.outputs.items() for row in _rows(run, file, name, output, None, nothing)]
+    whole = metric.compute(array)
+    can_spare = len(records) - np.bincount(groups).max() >= least
+    parts = metric.leave_out(array, groups) if can_spare else {}
     scores: list[Score] = []
     for name, output in metric.outputs.items():
-        left_out = np.asarray(parts[name], np.float64)
+        left_out = np.asarray(parts.get(name, []), np.float64)
         if not np.isfinite([whole[name], *left_out]).all():
             raise UserError(
                 f"metric {loaded.alias}: {name} is {whole[name]}, or not finite without a group; a set has a finite value"
             )
-        found = jackknife(float(whole[name]), left_out, n=len(records), n_prompts=len({r.prompt for r in records}))
+        found = jackknife(float(whole[name]), left_out, n=len(records), n_prompts=n_prompts)
+        if not can_spare:
+            found = found._replace(reason=f"{few} without any group of prompts")
         scores += _rows(run, file, name, output, None, found)
     return scores
 

@@ -125,13 +125,15 @@ def _ties(ties: Sequence[Contrast], of: int, two: bool, wins: bool) -> str:
 
 def about(comparison: Comparison) -> str:
     """Returns what must be known of what the systems were asked for, before any number is read; mostly nothing."""
-    if shapes().sha256 not in {section.sha256 for section in comparison.sections}:
+    of_shapes = shapes().sha256
+    if of_shapes not in {section.sha256 for section in comparison.sections}:
         return ""
+    whole = all(section.sha256 == of_shapes for section in comparison.sections)
     return (
-        "This is the shapes world: a few coloured shapes, drawn and read back by rules, and small models that ship with "
-        "drawbench. Its truth is known, so it shows what the numbers are worth; of photographs it says nothing. The same "
-        "command with --prompts drawbench and --checkpoint FOLDER draws the 200 prompts of DrawBench with a cascade at "
-        "full size and compares in the same way."
+        f"{'This' if whole else 'The prompt set shapes'} is the shapes world: a few coloured shapes, whose pictures can be "
+        "read back by rules. Its truth is known, so it shows what the numbers are worth; of photographs it says nothing. At "
+        "full size the same is `drawbench run --generator imagen --checkpoint FOLDER --prompts drawbench -o DIR`: the 200 "
+        "prompts of DrawBench, with a cascade of your own."
     )
 
 

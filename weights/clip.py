@@ -164,7 +164,8 @@ def _export(model: Any, arguments: argparse.Namespace, seconds: float) -> None:
         f"own tokenizer: {size_of(tensors)}, of which {rows.numel() / 1e6:.2f} M are the vocabulary's rows; "
         f"{read:,} of {len(rows):,} rows were read in training, the others are zero.",
         data="`drawbench.shapes.data.pair` at 64 pixels, endless and rendered anew: no held-out caption, combination or "
-        "word. For each caption a second picture, of the scene with one attribute altered.",
+        "word. For each caption a second picture that is not its own, of the scene with one attribute altered; some of those "
+        "show a held-out combination or word, which no caption names.",
         recipe="Contrastive loss (CLIP); each caption is told from all pictures of the batch and their altered ones. "
         f"AdamW, rate {arguments.learning_rate:g}, falling along a line over the last fifth, {arguments.steps:,} steps of "
         f"{arguments.batch_size} captions and {2 * arguments.batch_size} pictures; pictures in bf16 autocast; blur, "

@@ -265,7 +265,8 @@ def _export(model: Pretraining, vocabulary: Mapping[str, int], arguments: argpar
         _save(new_model(arguments.seed + 1), Path(folder))
         probes = figures(arguments.out, Path(folder))
     losses = (
-        f"Nats on lines that were not trained on: {spans:.3f} per byte of the gaps, {hidden:.3f} per first word of a gap, "
+        "Nats on lines from further on in the stream (most captions are short, and many have come before): "
+        f"{spans:.3f} per byte of the gaps, {hidden:.3f} per first word of a gap, "
         f"{own:.3f} per byte's own word, {around:.3f} per word about it."
     )
     Card(

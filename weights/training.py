@@ -19,7 +19,9 @@ B = TypeVar("B")
 
 def options(name: str, out: Path, *, steps: int, batch_size: int, learning_rate: float) -> argparse.ArgumentParser:
     """Returns the options that every script here has."""
-    parser = argparse.ArgumentParser(formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=sys.modules["__main__"].__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--out", type=Path, default=out, help="folder of the weights")
     parser.add_argument(
         "--state", type=Path, default=Path(f"build/weights/{name}.pt"), help="what a stopped run goes on from"
@@ -46,8 +48,13 @@ def train(
     """
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
     step, before = 0, 0.0
+    plan = {name: getattr(arguments, name) for name in ("seed", "steps", "batch_size", "learning_rate")}
     if arguments.state.is_file():
         state = torch.load(arguments.state, weights_only=True)
+        if state.get("plan") != plan:
+            sys.exit(
+                f"{arguments.state} is of another plan ({state.get('plan')}, here {plan}); move it away, or give --state"
+            )
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step, before = state["step"], state["seconds"]
@@ -57,7 +64,13 @@ def train(
     def keep() -> float:
         seconds = before + time.monotonic() - began
         with atomic(arguments.state) as beside:
-            kept = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "seconds": seconds}
+            kept = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+                "seconds": seconds,
+                "plan": plan,
+            }
             torch.save(kept, beside)
         return seconds
 

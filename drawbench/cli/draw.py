@@ -63,8 +63,8 @@ def generate(context: click.Context, /, **given: Any) -> None:
     """
     check_device(given["device"])
     settings = parse_settings(given.pop("settings"), list(parse_named(given["generators"])))
-    given["dtype"] = _dtype(given)
     single = len(given["generators"]) == 1 and len(given["prompt_specs"]) == 1
+    given["dtype"] = _dtype(given, into_folder=single)
     drawn = draw(**given, settings=settings, into_folder=single)
     context.exit(1 if any(summary.failed for _, summary in drawn) else 0)
 
@@ -96,9 +96,9 @@ def run(context: click.Context, /, metrics: Sequence[str], reference: str | None
         raise UserError(f"{both[0]!r} names a generator and a metric; give one of them an alias")
     settings = parse_settings(given.pop("settings"), [*aliases, *named])
     of_metrics = {alias: settings.pop(alias) for alias in named}
-    if in_shapes and not metrics:
+    if in_shapes and not metrics and not {"model", "tag", "weights"} & of_metrics["clip_score"].keys():
         of_metrics["clip_score"] = {"model": SHAPES, **of_metrics["clip_score"]}
-    given["dtype"] = _dtype(given)
+    given["dtype"] = _dtype(given, into_folder=False)
     output: Path = given["output"]
 
     ready = build_generators(settings, given)
@@ -182,15 +182,23 @@ def draw(
     return drawn
 
 
-def _dtype(given: Mapping[str, Any]) -> str:
+def _dtype(given: Mapping[str, Any], *, into_folder: bool) -> str:
     """Returns the dtype to draw in; ``auto`` follows what is begun in the output folder, else the device."""
     from drawbench.store import Run
 
     if given["dtype"] != "auto":
         return str(given["dtype"])
     output: Path = given["output"]
-    runs = [file.parent for file in (output / "run.json", *sorted(output.glob("*/run.json"))) if file.is_file()]
-    begun = [Run.open(path).manifest.dtype for path in runs]
+    drawing = [
+        alias
+        for alias, name in parse_named(given["generators"]).items()
+        if takes(find("generators", name).load(), "dtype")
+    ]
+    if not drawing:
+        return "fp32"  # Nobody asks.
+    sets = [spec.partition("=")[0] if "=" in spec else Path(spec).stem for spec in given["prompt_specs"]]
+    folders = [output] if into_folder else [output / f"{alias}-{name}" for alias in drawing for name in sets]
+    begun = [Run.open(path).manifest.dtype for path in folders if (path / "run.json").is_file()]
     return resolve_dtype(resolve_device(given["device"]), [name for name in begun if name in DTYPES])
 
 

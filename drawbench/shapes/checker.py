@@ -10,10 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from drawbench.shapes.patches import Mask
 from drawbench.shapes.reading import SIDE, Seen, SeenSign, SeenThing, read
 from drawbench.shapes.scene import SIGN, Relation, Scene, Thing
 
-VERSION = "shapes 1"
+VERSION = "shapes 2"
 """Of the verdicts: another one wherever a picture may be judged otherwise."""
 
 ATTRIBUTES = ("count", "colour", "shape", "size", "texture", "relation", "background", "word")
@@ -28,7 +29,7 @@ class Verdict(NamedTuple):
 
     correct: bool
     attributes: Mapping[str, bool | None]
-    """By `ATTRIBUTES`: right, wrong, or None where the scene promises nothing of that kind."""
+    """By `ATTRIBUTES`: right, wrong, or None where the scene promises nothing of that kind, whatever the picture shows."""
     reason: str
     """What is wrong, in words; empty where nothing is."""
 
@@ -49,7 +50,7 @@ def compare(seen: Seen, scene: Scene) -> Verdict:
         "word": _word(seen, scene),
     }
     attributes = {name: None if found is None else not found for name, found in checks.items()}
-    reasons = [found for found in checks.values() if found]
+    reasons = [found for found in (*checks.values(), _besides(seen, scene)) if found]
     return Verdict(not reasons, attributes, "; ".join(reasons))
 
 
@@ -65,7 +66,7 @@ def holds(relation: Relation, first: SeenThing | SeenSign, second: SeenThing | S
     if place == "inside":
         if isinstance(first, SeenSign) or isinstance(second, SeenSign):
             return False
-        return bool((first.mask & second.mask).sum() > 0.8 * first.mask.sum())
+        return _is_inside(first.mask, second.mask)
     if place == "on top of":
         gap = second.box[1] - first.box[3]
         shared = min(first.box[2], second.box[2]) - max(first.box[0], second.box[0])
@@ -77,6 +78,14 @@ def holds(relation: Relation, first: SeenThing | SeenSign, second: SeenThing | S
     return bool(along > 2 and along > abs(aside))
 
 
+def _is_inside(inner: Mask, outer: Mask) -> bool:
+    """Says whether a silhouette lies in another, or is surrounded by it though it touches its edge."""
+    from scipy import ndimage
+
+    around = ndimage.binary_dilation(inner, iterations=3) & ~inner
+    return bool((inner & outer).sum() > 0.8 * inner.sum() or (around & outer).sum() > 0.6 * around.sum())
+
+
 def _pairings(found: Sequence[SeenThing], wanted: int) -> list[Pairing]:
     """Returns every way to give things of the scene things of the picture; of a swarm, the eight largest count."""
     largest = sorted(found, key=lambda thing: -int(thing.mask.sum()))[:8]
@@ -84,12 +93,15 @@ def _pairings(found: Sequence[SeenThing], wanted: int) -> list[Pairing]:
     return list(permutations([*largest, *open_places], wanted))
 
 
-def _faults(pairing: Pairing, seen: Seen, scene: Scene) -> int:
+def _faults(pairing: Pairing, seen: Seen, scene: Scene) -> tuple[int, int]:
+    """Returns how much is wrong, and how much of it in shapes: a thing is known by its shape rather than by its colour."""
+    pairs = list(zip(scene.things, pairing, strict=True))
     faults = sum(
         3 if found is None else sum(_differs(name, thing, found) for name in ("colour", "shape", "size", "texture"))
-        for thing, found in zip(scene.things, pairing, strict=True)
+        for thing, found in pairs
     )
-    return faults + sum(not _relation_holds(relation, pairing, seen) for relation in scene.relations)
+    faults += sum(not _relation_holds(relation, pairing, seen) for relation in scene.relations)
+    return faults, sum(found is not None and _differs("shape", thing, found) for thing, found in pairs)
 
 
 def _differs(name: str, thing: Thing, found: SeenThing) -> bool:
@@ -100,13 +112,23 @@ def _differs(name: str, thing: Thing, found: SeenThing) -> bool:
 def _count(seen: Seen, scene: Scene) -> str | None:
     """Returns what is wrong with the number of things, an empty text where it is right, None where no thing is promised."""
     wanted, found = len(scene.things), len(seen.things)
-    if not wanted and not found:
+    if not wanted:
         return None
     if wanted == found:
         return ""
     asked = _amount(wanted, {thing.shape for thing in scene.things})
     shown = _amount(found, {thing.shape for thing in seen.things})
     return f"{asked} asked, {shown} seen"
+
+
+def _besides(seen: Seen, scene: Scene) -> str:
+    """Returns what is there though nothing of its kind was asked for."""
+    extra = []
+    if seen.things and not scene.things:
+        extra.append(f"{_amount(len(seen.things), {thing.shape for thing in seen.things})} seen that nobody asked for")
+    if seen.sign is not None and scene.word is None:
+        extra.append("a sign seen that was not asked for")
+    return "; ".join(extra)
 
 
 def _amount(number: int, shapes: set[str | None]) -> str:
@@ -173,7 +195,7 @@ def _background(seen: Seen, scene: Scene) -> str | None:
 
 def _word(seen: Seen, scene: Scene) -> str | None:
     if scene.word is None:
-        return "a sign seen that was not asked for" if seen.sign is not None else None
+        return None
     if seen.sign is None:
         return f"the word {scene.word} asked, no sign seen"
     return (

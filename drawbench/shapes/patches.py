@@ -15,7 +15,7 @@ Mask = NDArray[np.bool_]
 
 _EDGE = 0.38
 """Of a thing's own chroma: below this a pixel is its soft edge. Its dark stripes have 0.47."""
-SPECK = 50
+SPECK = 30
 """Pixels: less than this is no thing. The smallest triangle has 180."""
 
 
@@ -77,7 +77,7 @@ def make_patch(part: Mask, hue: int, hues: NDArray[np.int64], smooth: NDArray[np
     whole = ndimage.binary_fill_holes(part)
     near = ndimage.binary_dilation(whole, iterations=4) & ~ndimage.binary_dilation(whole, iterations=2)
     around = int(np.bincount(hues[near] + 1, minlength=1).argmax()) - 1
-    holes = ndimage.binary_opening(whole & ~part & (hues == around), np.ones((5, 5)))
+    holes = ndimage.binary_opening(whole & ~part & (hues == around), np.ones((3, 3)))
     ground = smooth[near] if near.any() else smooth.reshape(-1, 3)  # None is near what fills the picture.
     paint = _paint_share(smooth, np.median(ground, axis=0), np.median(smooth[part], axis=0))
     hollow = _is_hollow(whole, paint < 0.5, np.isin(hues, (hue, around, -1)))
@@ -123,7 +123,10 @@ def is_seen_through(patch: Patch, other: Patch) -> bool:
 
 
 def _texture(part: Mask, brightness: NDArray[np.float32]) -> Texture:
-    """Tells flat paint from a pattern by its dark share, and stripes from dots by how much of it whole rows explain."""
+    """Tells flat paint from a pattern by its dark share, and stripes from dots by how much of it whole rows explain.
+
+    Stripes are at least two dark bands, dots at least three dark places: a shade on one side is no pattern.
+    """
     from scipy import ndimage
 
     inner = ndimage.binary_erosion(part, iterations=2)
@@ -131,10 +134,16 @@ def _texture(part: Mask, brightness: NDArray[np.float32]) -> Texture:
     if len(values) < 40:
         return "plain"
     bright = np.percentile(values, 90)
-    if (values < 0.76 * bright).mean() < 0.12:
+    dark = inner & (brightness < 0.76 * bright)
+    if dark.sum() < 0.12 * inner.sum():
         return "plain"
-    explained = max(_explained(values, where) for where in np.nonzero(inner))
-    return "striped" if explained > 0.6 * float(values.var()) else "dotted"
+    explained, line = max(((_explained(values, where), axis) for axis, where in enumerate(np.nonzero(inner))))
+    if explained > 0.6 * float(values.var()):
+        length = inner.sum(1 - line)
+        banded = dark.sum(1 - line)[length > 0] > 0.5 * length[length > 0]
+        return "striped" if (np.diff(banded.astype(int), prepend=0) == 1).sum() >= 2 else "plain"
+    numbers, _ = ndimage.label(dark)
+    return "dotted" if (np.bincount(numbers.ravel())[1:] >= 4).sum() >= 3 else "plain"
 
 
 def _explained(values: NDArray[np.float32], line: NDArray[np.int64]) -> float:

@@ -97,7 +97,7 @@ def read(image: NDArray[np.uint8]) -> Seen:
     sign, plate = None, np.zeros((SIDE, SIDE), np.bool_)
     grey = parts((hues == -1) & (np.abs(tone - ground.mean()) > _CONTRAST))
     for part in sorted(grey, key=lambda part: -int(part.sum())):
-        whole = ndimage.binary_opening(ndimage.binary_fill_holes(part), np.ones((3, 3)))
+        whole = ndimage.binary_fill_holes(ndimage.binary_opening(part, np.ones((3, 3))))  # A thin rim is no thing.
         if whole.sum() < SPECK or (whole & plate).sum() > 0.5 * whole.sum():
             continue  # The second: a letter, or what it encloses.
         if sign is None and _is_plate(whole):

@@ -17,6 +17,8 @@ _SIDE = 24
 _ANGLES = (-12, -6, 0, 6, 12)
 _LIKE = 0.72
 """Shared area in joint area: below this a silhouette is like no shape."""
+_TURNED = (33, 45, 57)
+"""Degrees at which a square is a diamond and a cross an X, which are none of the shapes."""
 _SOLID: tuple[Shape, ...] = ("circle", "square", "triangle", "cross")
 _AREA: Mapping[Shape, float] = {
     "circle": 0.785,
@@ -38,7 +40,8 @@ def name_shape(whole: NDArray[np.bool_]) -> Shape | None:
     found = _stretched(cut.astype(np.float32))
     alike = {shape: _likeness(found, shape) for shape in _SOLID}
     best = max(_SOLID, key=lambda shape: alike[shape])
-    return best if alike[best] >= _LIKE else None
+    other = max(_likeness(found, shape, _TURNED) for shape in ("square", "cross"))
+    return best if alike[best] >= _LIKE and alike[best] > other else None
 
 
 def width_of(shape: Shape | None, area: float) -> float:
@@ -46,17 +49,18 @@ def width_of(shape: Shape | None, area: float) -> float:
     return float((area / (_AREA[shape] if shape else 0.785)) ** 0.5)
 
 
-def _likeness(found: NDArray[np.float32], shape: Shape) -> float:
+def _likeness(found: NDArray[np.float32], shape: Shape, angles: tuple[int, ...] = _ANGLES) -> float:
     return max(
-        float(np.minimum(found, template).sum() / np.maximum(found, template).sum()) for template in _templates(shape)
+        float(np.minimum(found, template).sum() / np.maximum(found, template).sum())
+        for template in _templates(shape, angles)
     )
 
 
 @lru_cache(maxsize=8)
-def _templates(shape: Shape) -> list[NDArray[np.float32]]:
+def _templates(shape: Shape, angles: tuple[int, ...]) -> list[NDArray[np.float32]]:
     places = ((np.arange(96) + 0.5) / 96 * 2 - 1).astype(np.float32)
     templates = []
-    for angle in _ANGLES:
+    for angle in angles:
         cosine, sine = (np.float32(value) for value in cosine_sine(angle))
         x, y = places[None, :], places[:, None]
         thing = DrawnThing(Thing(shape), 0, 0, 1, angle, (0, 0, 0), 0)

@@ -211,3 +211,10 @@ def test_weights_that_are_nowhere_are_named_with_their_size_and_place(cache):
     assert "ViT-L-14 'openai' (about 1.7 GB)" in message
     assert str(cache / "weights" / "ViT-L-14-openai.safetensors") in message
     assert "DRAWBENCH_CACHE" in message
+
+
+def test_a_folder_with_two_files_of_weights_is_refused(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "clip")
+    shutil.copy(tmp_path / "clip" / "open_clip_pytorch_model.bin", tmp_path / "clip" / "another.bin")
+    with pytest.raises(UserError, match=r"2 files of weights \(another.bin, open_clip_pytorch_model.bin\)"):
+        clip_score(model=str(tmp_path / "clip"))
