@@ -1,0 +1,254 @@
+"""Where judgements are kept: one database per study, appended to and never changed.
+
+SQLite in write-ahead mode with full sync, one writer at a time; another database's URL works too, for nothing here is
+SQLite's own but its pragmas. A submission has a key: the same key again is the same submission, whatever was lost between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, RowMapping, create_engine, event, func, insert, select, update
+
+from drawbench.errors import UserError
+from drawbench.human_eval.assignment import Showing
+from drawbench.human_eval.judgement import Judgement
+from drawbench.human_eval.study import Study
+from drawbench.human_eval.tables import judgements, raters, slots, tables
+
+LEASE = timedelta(minutes=30)
+"""A rater who answers nothing for so long gives their place back."""
+
+
+class Place(NamedTuple):
+    """A unit that a rater has taken."""
+
+    unit: str
+    number: int
+    finished: bool
+
+
+class Conflict(Exception):
+    """A submission that does not fit what is stored: another answer under a new key for what is answered, or a lost place."""
+
+
+class Store:
+    """The database of one study."""
+
+    def __init__(self, study: Study, url: str | None = None) -> None:
+        self.study = study
+        self._lock = threading.Lock()
+        self._engine = create_engine(url or f"sqlite:///{study.path / 'judgements.sqlite'}")
+        if self._engine.dialect.name == "sqlite":
+            event.listen(self._engine, "connect", _set_up_sqlite)
+        tables.create_all(self._engine)
+        with self._writing() as connection:
+            there = set(map(tuple, connection.execute(select(slots.c.unit, slots.c.number))))
+            wanted = [(unit, number) for number in range(study.design.raters) for unit in study.units]
+            new = [{"unit": unit, "number": number} for unit, number in wanted if (unit, number) not in there]
+            if new:
+                connection.execute(insert(slots), new)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """Gives the one connection that may write: SQLite is unfair to many."""
+        with self._lock, self._engine.connect() as connection:
+            if self._engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
+            connection.commit()
+
+    def close(self) -> None:
+        """Lets the database go."""
+        self._engine.dispose()
+
+    # Raters
+
+    def invite(self, identity: str | None = None) -> tuple[str, str]:
+        """Returns a new rater's pseudonym and token; of the token only its hash is kept, so it is told once."""
+        token = secrets.token_urlsafe(24)
+        with self._writing() as connection:
+            while True:
+                rater = f"r{secrets.randbelow(10**8):08d}"
+                if connection.execute(select(raters.c.id).where(raters.c.id == rater)).first() is None:
+                    break
+            row = {"id": rater, "token_sha256": _sha256(token), "identity": identity, "invited_at": _now()}
+            connection.execute(insert(raters).values(row))
+        return rater, token
+
+    def rater_of(self, token: str) -> str | None:
+        """Returns whose token this is, or None."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(raters.c.id).where(raters.c.token_sha256 == _sha256(token))).scalar()
+
+    def consent(self, rater: str) -> None:
+        """Notes that a rater has agreed to take part; the first time counts."""
+        with self._writing() as connection:
+            agreed = update(raters).where(raters.c.id == rater, raters.c.consented_at.is_(None))
+            connection.execute(agreed.values(consented_at=_now()))
+
+    def has_consented(self, rater: str) -> bool:
+        """Says whether a rater has agreed to take part."""
+        with self._engine.connect() as connection:
+            return connection.execute(select(raters.c.consented_at).where(raters.c.id == rater)).scalar() is not None
+
+    def forget(self, rater: str, *, answers_too: bool = False) -> int:
+        """Removes who a rater is, so that nobody can come back as them; with ``answers_too`` also what they answered.
+
+        Returns how many judgements were removed. Their places become free where the answers go.
+        """
+        with self._writing() as connection:
+            gone = update(raters).where(raters.c.id == rater).values(identity=None, token_sha256=None)
+            if not connection.execute(gone).rowcount:
+                raise UserError(f"{self.study.path} has no rater {rater!r}; `drawbench study export` names them")
+            if not answers_too:
+                return 0
+            free = update(slots).where(slots.c.rater == rater)
+            connection.execute(free.values(rater=None, leased_until=None, finished_at=None))
+            return connection.execute(judgements.delete().where(judgements.c.rater == rater)).rowcount
+
+    # Places
+
+    def place(self, rater: str, most: int = 1) -> Place | None:
+        """Returns the unit that a rater is at, taking a free one where they have none unfinished; None: nothing is left.
+
+        A place whose lease has run out is free again. ``most`` is how many units one rater may take.
+        """
+        now = datetime.now(UTC)
+        with self._writing() as connection:
+            own = connection.execute(select(slots).where(slots.c.rater == rater).order_by(slots.c.id)).mappings().all()
+            unfinished = [row for row in own if row["finished_at"] is None]
+            if unfinished:
+                row = unfinished[0]
+            elif len(own) >= most:
+                return Place(own[-1]["unit"], own[-1]["number"], True) if own else None
+            else:
+                free = self._free(connection, [row["unit"] for row in own], now)
+                if free is None:
+                    return Place(own[-1]["unit"], own[-1]["number"], True) if own else None
+                row = free
+            taken = update(slots).where(slots.c.id == row["id"])
+            connection.execute(taken.values(rater=rater, leased_until=_text(now + LEASE)))
+            return Place(row["unit"], row["number"], False)
+
+    def _free(self, connection: Connection, had: Sequence[str], now: datetime) -> RowMapping | None:
+        """Returns a place of the unit that fewest have taken."""
+        held = func.count().filter(slots.c.rater.is_not(None)).over(partition_by=slots.c.unit)
+        rows = connection.execute(select(slots, held.label("held"))).mappings().all()
+        open_now = [
+            row
+            for row in rows
+            if row["finished_at"] is None
+            and row["unit"] not in had
+            and (row["rater"] is None or row["leased_until"] < _text(now))
+        ]
+        return min(
+            open_now, key=lambda row: (row["rater"] is not None, row["held"], row["number"], row["id"]), default=None
+        )
+
+    def finish(self, rater: str, unit: str) -> str:
+        """Notes that a rater has answered a whole unit, and returns their completion code."""
+        with self._writing() as connection:
+            done = update(slots).where(slots.c.rater == rater, slots.c.unit == unit, slots.c.finished_at.is_(None))
+            connection.execute(done.values(finished_at=_now(), leased_until=None))
+        return completion_code(self.study, rater, unit)
+
+    # Judgements
+
+    def submit(
+        self, rater: str, showing: Showing, answers: Mapping[str, str], seconds: float, key: str
+    ) -> list[Judgement]:
+        """Keeps the answers of one screen and returns them as stored; the same key again returns what it stored before.
+
+        An answer to what is answered already supersedes it.
+
+        Raises:
+            Conflict: the key was used for something else, or the place was given to another.
+            UserError: a question or an answer that the screen does not have.
+        """
+        screen = self.study.screen(showing.item)
+        codes = {question.name: {option.code for option in question.options} for question in screen.questions}
+        if answers.keys() != codes.keys() or any(answer not in codes[name] for name, answer in answers.items()):
+            raise UserError(f"the answers {dict(answers)!r} do not fit the questions {', '.join(codes)}")
+        with self._writing() as connection:
+            before = _read(connection.execute(select(judgements).where(judgements.c.key == key)).mappings().all())
+            if before:
+                same = all(one.rater == rater and one.item == showing.item.id for one in before)
+                if same and {one.question: one.answer for one in before} == dict(answers):
+                    return before
+                raise Conflict("this key was used for another answer")
+            own = update(slots).where(slots.c.rater == rater, slots.c.unit == showing.item.unit)
+            if not connection.execute(own.values(leased_until=_text(datetime.now(UTC) + LEASE))).rowcount:
+                raise Conflict("this place was given to somebody else")
+            current = {one.question: one.id for one in _current(connection, rater, showing)}
+            rows = [
+                {
+                    "study": self.study.digest,
+                    "item": showing.item.id,
+                    "rater": rater,
+                    "question": name,
+                    "answer": answer,
+                    "shown": list(showing.shown),
+                    "position": showing.position,
+                    "seconds": seconds,
+                    "at": _now(),
+                    "key": key,
+                    "supersedes": current.get(name),
+                    "repeat": showing.repeat,
+                }
+                for name, answer in answers.items()
+            ]
+            connection.execute(insert(judgements), rows)
+            return _read(connection.execute(select(judgements).where(judgements.c.key == key)).mappings().all())
+
+    def judgements(self, rater: str | None = None, *, all_rows: bool = False) -> list[Judgement]:
+        """Returns the judgements that count, in the order of their coming; with ``all_rows`` also those superseded."""
+        query = select(judgements).order_by(judgements.c.id)
+        if rater is not None:
+            query = query.where(judgements.c.rater == rater)
+        with self._engine.connect() as connection:
+            found = _read(connection.execute(query).mappings().all())
+        superseded = {one.supersedes for one in found}
+        return found if all_rows else [one for one in found if one.id not in superseded]
+
+
+def completion_code(study: Study, rater: str, unit: str) -> str:
+    """Returns what a rater shows to be paid; who does not know the study's secret cannot make one."""
+    return hashlib.sha256(f"{study.manifest['secret']}/done/{rater}/{unit}".encode()).hexdigest()[:10].upper()
+
+
+def _current(connection: Connection, rater: str, showing: Showing) -> list[Judgement]:
+    of_item = select(judgements).where(
+        judgements.c.rater == rater, judgements.c.item == showing.item.id, judgements.c.repeat == showing.repeat
+    )
+    found = _read(connection.execute(of_item).mappings().all())
+    superseded = {one.supersedes for one in found}
+    return [one for one in found if one.id not in superseded]
+
+
+def _read(rows: Sequence[RowMapping]) -> list[Judgement]:
+    return [Judgement(**{**row, "shown": tuple(row["shown"])}) for row in rows]
+
+
+def _set_up_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # Transactions begin where we say so.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _now() -> str:
+    return _text(datetime.now(UTC))
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
