@@ -22,8 +22,8 @@ class Judgement:
     """The systems in the order in which the rater saw them."""
     position: int
     """The item's place in the rater's order, from 0."""
-    seconds: float
-    """From the moment when all images had decoded to the answer."""
+    seconds: float | None
+    """From the moment when all images had decoded to the answer; None: not on record."""
     at: str
     """UTC, ISO 8601."""
     key: str

@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -206,6 +207,13 @@ class Store:
             ]
             connection.execute(insert(judgements), rows)
             return _read(connection.execute(select(judgements).where(judgements.c.key == key)).mappings().all())
+
+    def load(self, rows: Sequence[Judgement]) -> None:
+        """Keeps judgements that were made elsewhere, as they are, with raters of their names."""
+        with self._writing() as connection:
+            for rater in dict.fromkeys(one.rater for one in rows):
+                connection.execute(insert(raters).values(id=rater, invited_at=_now()))
+            connection.execute(insert(judgements), [asdict(one) | {"shown": list(one.shown)} for one in rows])
 
     def judgements(self, rater: str | None = None, *, all_rows: bool = False) -> list[Judgement]:
         """Returns the judgements that count, in the order of their coming; with ``all_rows`` also those superseded."""

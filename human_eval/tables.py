@@ -37,7 +37,7 @@ judgements = Table(
     Column("answer", String, nullable=False),
     Column("shown", JSON, nullable=False),
     Column("position", Integer, nullable=False),
-    Column("seconds", Float, nullable=False),
+    Column("seconds", Float),
     Column("at", String, nullable=False),
     Column("key", String, nullable=False),
     Column("supersedes", Integer, unique=True),
