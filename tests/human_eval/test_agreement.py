@@ -45,7 +45,7 @@ def alpha_in_pairs(table, distance):
 
 def kappa_by_the_book(table):
     """Fleiss 1971, in loops."""
-    raters, items = table.shape
+    raters = len(table)
     values = np.unique(table)
     agreed = [
         sum((column == v).sum() * ((column == v).sum() - 1) for v in values) / raters / (raters - 1)
