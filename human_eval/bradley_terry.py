@@ -88,15 +88,18 @@ def rank_systems(
     systems = judged.systems()
     if anchor is not None and anchor not in systems:
         raise UserError(
-            f"no judgement is of the anchor {anchor!r}{did_you_mean(anchor, systems)}; {', '.join(systems)} are"
+            f"no judgement is of the anchor {anchor!r}{did_you_mean(anchor, systems)}; compared were: {', '.join(systems)}"
         )
     if not ridge >= 0:
         raise UserError(f"the ridge is {ridge}: give 0 for none, or a small positive number")
     patterns = find_patterns(judged, systems, position)
     require_a_maximum(systems, patterns.design, patterns.answers, position, ridge > 0)
     theta, tie, log_likelihood = fit = maximise(patterns, ridge)
-    errors = influence(patterns, fit, ridge)[patterns.of_judgement]
-    by = clusters(judged.raters, judged.prompts)
+    rows = np.lexsort(
+        (patterns.of_judgement, judged.prompts, judged.raters)
+    )  # Sums must not depend on the given order.
+    errors = influence(patterns, fit, ridge)[patterns.of_judgement[rows]]
+    by = clusters(judged.raters[rows], judged.prompts[rows])
     reason = no_interval(by.n_raters, by.n_prompts)
     t = None if reason else quantile(level, by.n_raters, by.n_prompts)
 
@@ -104,11 +107,9 @@ def rank_systems(
         return np.sqrt(two_way_variance(errors @ contrasts.T, by))
 
     def interval(value: float, deviation: float) -> Interval | None:
-        return (
-            None
-            if t is None or not deviation
-            else Interval(value - t * deviation, value + t * deviation, method, OVER, level)
-        )
+        if t is None or not deviation:
+            return None
+        return Interval(value - t * deviation, value + t * deviation, method, OVER, level)
 
     method = _METHOD if not ridge else f"{_METHOD}, ridge {ridge:g}"
     count = len(systems)

@@ -136,6 +136,8 @@ def maximise(patterns: Patterns, ridge: float) -> Fit:
         options={"gtol": 1e-9 * total},
     )
     x = found.x - np.linalg.solve(curvature(found.x), gradient(found.x))  # Newton's last step: to the last digit.
+    if np.abs(gradient(x)).max() > 1e-6 * total:
+        raise ArithmeticError(f"the likelihood's maximum was not found: {found.message}")
     _, theta, tie = unpack(x)
     return Fit(theta, tie, likelihood(theta, tie))
 

@@ -89,6 +89,10 @@ def share_interval(
     for other values; min(R, P) where all answers are equal. Then Wilson's interval, t with min(R, P) - 1 degrees of freedom in
     place of z, and the variance π (1 - π) that it gives a share scaled by s² / p (1 - p). Raises a UserError for a value that is
     not in [0, 1].
+
+    Covers at least 93 % in simulation where raters and prompts differ moderately, and up to 100 % where they do not; less for
+    shares over 95 % (91 %), where prompts differ more than chance does (86 %), and where a rare kind of rater is missing from
+    the sample (72 %): benchmarks/human_coverage.py.
     """
     y = np.asarray(values, np.float64)
     for row in np.flatnonzero(~((y >= 0) & (y <= 1)))[:1]:

@@ -1,6 +1,8 @@
 import ast
 import csv
 import json
+import subprocess
+import sys
 from itertools import permutations
 
 import evalica
@@ -145,6 +147,16 @@ def test_a_table_is_made_of_rows_and_refuses_a_second_rating():
     assert np.array_equal(table, [[NAN, 2], [1, 3]], equal_nan=True)
     with pytest.raises(UserError, match="rater 's' rated 'q' more than once"):
         rating_table([1, 2, 3], ["s", "s", "s"], ["p", "q", "q"])
+
+
+def test_importing_the_statistics_loads_no_heavy_library():
+    modules = "agreement bradley_terry clustering comparisons davidson position_effect preference separation simulation"
+    program = (
+        f"import sys; from drawbench.human_eval import {', '.join(modules.split())}; "
+        "print([name for name in ('evalica', 'pandas', 'scipy.optimize', 'statsmodels', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def imagenhub(folder, task):
