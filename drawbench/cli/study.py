@@ -222,3 +222,98 @@ def forget(path: Path, rater: str, answers_too: bool) -> None:
     gone = store.forget(rater, answers_too=answers_too)
     store.close()
     click.echo(f"{rater} is forgotten; {gone} judgements removed")
+
+
+@study.command(short_help="Say what the judgements say.")
+@click.argument("path", metavar="STUDY", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="FILE.html, FILE.md or FILE.json.")
+def analyse(path: Path, output: Path) -> None:
+    """Preferences with intervals over raters and prompts, rankings, agreement, side effects; with and without flagged raters.
+
+    \b
+    Example:
+      drawbench study analyse study -o study.html
+    """
+    from drawbench.human_eval.analysis import analyse as look
+    from drawbench.human_eval.store import Store
+    from drawbench.human_eval.study import Study
+    from drawbench.reports.study import sentences, write_study_report
+
+    opened = Study.open(path)
+    store = Store(opened)
+    judgements = store.judgements()
+    store.close()
+    analysis = look(opened, judgements)
+    write_study_report(analysis, output)
+    click.echo("\n".join(sentences(analysis)))
+    if analysis["flags"]:
+        click.echo(
+            f"note: {len(analysis['flags'])} raters are flagged; the numbers are given with and without them", err=True
+        )
+    click.echo(f"analysis: {output}")
+
+
+@study.command(short_help="Fill a study with simulated raters.")
+@click.argument("path", metavar="STUDY", type=click.Path(path_type=Path))
+@click.option(
+    "--strength",
+    "strengths",
+    multiple=True,
+    required=True,
+    metavar="SYSTEM=X",
+    help="How good a system is, in units of a judgement's chance.",
+)
+@click.option("--raters", "most", type=click.IntRange(min=1), help="So many (default: until every place is taken).")
+@click.option(
+    "--indifference",
+    type=click.FloatRange(min=0),
+    default=0.5,
+    show_default=True,
+    help="Smaller differences are answered indifferent.",
+)
+@click.option(
+    "--rater-sd", type=click.FloatRange(min=0), default=0.3, show_default=True, help="How much raters differ."
+)
+@click.option(
+    "--prompt-sd", type=click.FloatRange(min=0), default=0.3, show_default=True, help="How much prompts differ."
+)
+@click.option("--side-bias", type=float, default=0.0, show_default=True, help="Favour for the left side.")
+@click.option(
+    "--lazy", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of raters who answer at random."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def simulate(
+    path: Path,
+    strengths: tuple[str, ...],
+    most: int | None,
+    indifference: float,
+    rater_sd: float,
+    prompt_sd: float,
+    side_bias: float,
+    lazy: float,
+    seed: int,
+) -> None:
+    """Let raters who do not exist, with known preferences, go through a study: to try one out before people do.
+
+    \b
+    Example:
+      drawbench study simulate study --strength guided=1 --strength plain=0 --raters 25
+    """
+    from drawbench.human_eval.simulated_raters import simulate as fill
+    from drawbench.human_eval.simulation import Population
+    from drawbench.human_eval.store import Store
+    from drawbench.human_eval.study import Study
+
+    values = {}
+    for text in strengths:
+        name, _, value = text.rpartition("=")
+        try:
+            values[name] = float(value)
+        except ValueError as error:
+            raise UserError(f"--strength {text}: give SYSTEM=NUMBER") from error
+    population = Population(indifference, rater_sd, prompt_sd, side_bias, at_random=lazy)
+    store = Store(Study.open(path))
+    count = fill(store, values, population, seed, most)
+    judgements = len(store.judgements())
+    store.close()
+    click.echo(f"{path}: {count} simulated raters, {judgements} judgements")
