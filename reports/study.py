@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from drawbench.errors import UserError
 from drawbench.files import write_atomic
 from drawbench.human_eval.analysis import by_question
+from drawbench.human_eval.bars import stacked_bars
+from drawbench.human_eval.findings import percent, scale, sentences
 from drawbench.reports.digits import counted, listed, p_value
-
-WIDTH, LABELS, BAR, PITCH = 640, 130, 16, 30
-"""Of a plot, in pixels: the whole, the names on the left, a bar's height, from bar to bar."""
 
 
 def write_study_report(analysis: Mapping[str, Any], out: Path) -> None:
@@ -31,46 +29,6 @@ def write_study_report(analysis: Mapping[str, Any], out: Path) -> None:
     else:
         raise UserError(f"{out}: an analysis is written as .html, .md or .json")
     write_atomic(out, text.encode())
-
-
-def sentences(analysis: Mapping[str, Any]) -> list[str]:
-    """Returns the main findings in words: for each question and pair who is preferred, by how much, or that nobody can say."""
-    said = []
-    for row in analysis["preferences"]:
-        if row["category"] is not None:
-            continue
-        share, interval = row["tie_split"]["value"], row["tie_split"]["interval"]
-        if interval is None:
-            said.append(f"{row['question']}: {row['a']} against {row['b']} {percent(row['tie_split'])}")
-            continue
-        decided = row["p_holm"] is not None and row["p_holm"] < 0.05 and not interval["low"] <= 0.5 <= interval["high"]
-        if not decided:
-            of_a = f"{row['a']} {percent(row['tie_split'])} with ties split"
-            said.append(f"{row['question']}: {row['a']} and {row['b']} are not distinguishable ({of_a})")
-            continue
-        winner = row["a"] if share > 0.5 else row["b"]
-        shown = row["prefer_a"] if share > 0.5 else row["prefer_b"]
-        other = row["prefer_b"] if share > 0.5 else row["prefer_a"]
-        said.append(
-            f"{row['question']}: {winner} is preferred in {percent(shown)} of the judgements, "
-            f"{row['b'] if share > 0.5 else row['a']} in {percent(other)}"
-        )
-    return said + [f"{row['task']}, {row['question']}: {row['system']} {scale(row)}" for row in analysis["scales"]]
-
-
-def percent(share: Mapping[str, Any]) -> str:
-    """Returns ``58.1 % [53.0, 63.1]``."""
-    if share["value"] is None:
-        return "–"
-    interval = share["interval"]
-    bounds = f" [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]" if interval else ""
-    return f"{100 * share['value']:.1f} %{bounds}"
-
-
-def scale(row: Mapping[str, Any]) -> str:
-    """Returns a mean on its own scale, with its interval."""
-    interval = row["interval"]
-    return f"{row['value']:.3f}" + (f" [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else "")
 
 
 def methods(analysis: Mapping[str, Any]) -> list[str]:
@@ -143,50 +101,6 @@ def html(analysis: Mapping[str, Any]) -> str:
         methods=methods(analysis),
         bars=stacked_bars,
     )
-
-
-def stacked_bars(rows: Sequence[Mapping[str, Any]]) -> Markup:
-    """Returns a pair's shares as stacked bars, a row for each category; whiskers are the intervals of both preferences."""
-    room = WIDTH - LABELS - 12
-    height = PITCH * len(rows) + 26
-    label = f"{rows[0]['a']} against {rows[0]['b']}: shares by category; the table has the numbers"
-    parts = [
-        Markup('<svg class="plot bars" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, height, label)
-    ]
-    for number, row in enumerate(rows):
-        top, left = PITCH * number + 4, float(LABELS)
-        name = row["category"] or "All"
-        parts.append(
-            Markup('<text x="{}" y="{}" text-anchor="end"{}>{}</text>').format(
-                LABELS - 8, top + BAR - 4, Markup(' class="whole"') if row["category"] is None else "", name
-            )
-        )
-        for kind, share in (("a", row["prefer_a"]), ("none", row["indifferent"]), ("b", row["prefer_b"])):
-            width = room * (share["value"] or 0.0)
-            parts.append(
-                Markup('<rect class="{}" x="{:.1f}" y="{}" width="{:.1f}" height="{}"/>').format(
-                    kind, left, top, width, BAR
-                )
-            )
-            left += width
-        for share, start in ((row["prefer_a"], 0.0), (row["prefer_b"], 1.0)):
-            if share["interval"]:
-                ends = [share["interval"]["low"], share["interval"]["high"]]
-                low, high = sorted(LABELS + room * (end if start == 0 else 1 - end) for end in ends)
-                y = top + BAR / 2
-                parts.append(
-                    Markup('<path class="whisker" d="M{:.1f} {}H{:.1f}m0-4v8M{:.1f} {}v8"/>').format(
-                        low, y, high, low, y - 4
-                    )
-                )
-    for tick in range(0, 101, 25):
-        x = LABELS + room * tick / 100
-        parts.append(
-            Markup('<text x="{:.1f}" y="{}" text-anchor="middle" class="tick">{} %</text>').format(x, height - 6, tick)
-        )
-    middle = LABELS + room / 2
-    parts.append(Markup('<path class="middle" d="M{:.1f} 0V{}"/></svg>').format(middle, height - 20))
-    return Markup("").join(parts)
 
 
 def _title(analysis: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from drawbench.cli.draw import generate, run
 from drawbench.cli.encode import encode
 from drawbench.cli.examine import doctor, list_, verify
 from drawbench.cli.measure import report, score
+from drawbench.cli.rate import rate
 from drawbench.cli.study import study
 from drawbench.cli.train import train
 from drawbench.errors import UserError
@@ -36,7 +37,7 @@ def cli() -> None:
     """A text-to-image benchmark centred on DrawBench: from prompts to images, scores with intervals, and a report."""
 
 
-for _command in (run, generate, score, report, train, study, encode, verify, list_, doctor):
+for _command in (run, generate, score, report, train, study, rate, encode, verify, list_, doctor):
     cli.add_command(_command)
 
 

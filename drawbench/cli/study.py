@@ -235,9 +235,10 @@ def analyse(path: Path, output: Path) -> None:
       drawbench study analyse study -o study.html
     """
     from drawbench.human_eval.analysis import analyse as look
+    from drawbench.human_eval.findings import sentences
     from drawbench.human_eval.store import Store
     from drawbench.human_eval.study import Study
-    from drawbench.reports.study import sentences, write_study_report
+    from drawbench.reports.study import write_study_report
 
     opened = Study.open(path)
     store = Store(opened)

@@ -11,10 +11,11 @@ from drawbench.human_eval.analysis import NO_PEOPLE, analyse
 from drawbench.human_eval.creation import create
 from drawbench.human_eval.designs import DRAWBENCH, find_design
 from drawbench.human_eval.exchange import import_ratings
+from drawbench.human_eval.findings import sentences
 from drawbench.human_eval.simulated_raters import simulate
 from drawbench.human_eval.simulation import Population, true_shares
 from drawbench.human_eval.store import Store
-from drawbench.reports.study import sentences, write_study_report
+from drawbench.reports.study import write_study_report
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 

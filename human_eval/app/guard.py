@@ -1,0 +1,86 @@
+"""What stands in front of everything: who may speak to the app at all. Pure ASGI, so that it sees websockets too."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+POLICY = (
+    "default-src 'self'; script-src 'self' blob: 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "font-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; form-action 'self'"
+)
+"""Streamlit has one script inline, and loads components from ``blob:``."""
+HEADERS = (
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", POLICY.encode()),
+)
+SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+class Guard:
+    """Refuses hosts that the app is not known by (DNS rebinding), and posts and websockets that come from other pages."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
+        self.app, self.hosts = app, frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        host = headers.get(b"host", "")
+        known = (urlsplit(f"//{host}").hostname or "") in self.hosts
+        if not known or (
+            (scope["type"] == "websocket" or scope["method"] not in SAFE) and not _is_own(headers.get(b"origin"), host)
+        ):
+            await _refuse(scope, send)
+            return
+        await self.app(scope, receive, _with_headers(send) if scope["type"] == "http" else send)
+
+
+def _is_own(origin: str | None, host: str) -> bool:
+    """Says whether a request comes from a page of this very host; one that does not say so does not."""
+    return origin is not None and urlsplit(origin).scheme in ("http", "https") and urlsplit(origin).netloc == host
+
+
+async def _refuse(scope: Scope, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"This request does not come from a page of this study."})
+
+
+def _with_headers(send: Send) -> Send:
+    async def wrapped(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            there = {name.lower() for name, _ in message.get("headers", [])}
+            message["headers"] = [*message.get("headers", []), *(pair for pair in HEADERS if pair[0] not in there)]
+        await send(message)
+
+    return wrapped
+
+
+class Attempts:
+    """How often somebody tried a secret that is none: after ``most`` within ``seconds`` they must wait."""
+
+    def __init__(self, most: int = 20, seconds: float = 60.0) -> None:
+        self.most, self.seconds = most, seconds
+        self._failed: dict[str, deque[float]] = defaultdict(deque)
+
+    def is_exhausted(self, who: str) -> bool:
+        """Says whether this address must wait."""
+        failed, now = self._failed[who], time.monotonic()
+        while failed and now - failed[0] > self.seconds:
+            failed.popleft()
+        return len(failed) >= self.most
+
+    def failed(self, who: str) -> None:
+        """Notes an attempt."""
+        self._failed[who].append(time.monotonic())

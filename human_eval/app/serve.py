@@ -1,0 +1,71 @@
+"""The app's process: Streamlit's server with our routes before its own, and the guard before both."""
+
+from __future__ import annotations
+
+import gc
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.middleware import Middleware
+
+from drawbench.errors import UserError
+from drawbench.files import write_atomic
+from drawbench.human_eval.app import pages
+from drawbench.human_eval.app.guard import Guard
+from drawbench.human_eval.app.routes import Desk, routes
+from drawbench.human_eval.store import Store
+from drawbench.human_eval.study import Study
+
+
+def serve(
+    study: Study,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8501,
+    names: Sequence[str] = (),
+    access_code: str | None = None,
+    https: bool = False,
+) -> None:
+    """Runs the app until it is stopped. ``names`` are host names that it is reached by, besides ``host`` and localhost."""
+    import pandas  # noqa: F401  before the freeze
+    import pyarrow  # noqa: F401
+    import streamlit as st
+    import streamlit.components.v2
+
+    if not study.manifest.get("images"):
+        raise UserError(f"{study.path} was imported and has no images to be rated; analyse it: drawbench study analyse")
+    store = Store(study)
+    desk = Desk(store, admin_secret(study), access_code, https)
+    pages.use(desk)
+    hosts = {host, "localhost", "127.0.0.1", *names} - {"0.0.0.0", "::"}  # noqa: S104  names, not an address to bind
+    app = st.App(
+        str(Path(__file__).with_name("page.py")),
+        routes=routes(desk),
+        middleware=[Middleware(Guard, hosts=sorted(hosts))],
+    )
+    gc.collect()
+    gc.freeze()  # Streamlit collects after each run; what is here now need not be looked at again.
+    config = {
+        "server.address": host,
+        "server.port": port,
+        "server.headless": True,
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": False,
+        "runner.postScriptGC": False,
+        "client.showErrorDetails": "none",
+        "client.toolbarMode": "minimal",
+    }
+    try:
+        app.run(config=config)
+    finally:
+        store.close()
+
+
+def admin_secret(study: Study) -> str:
+    """Returns the administrator's secret, which is made once and lies in the study's folder, for its owner alone."""
+    file = study.path / "admin_secret.txt"
+    if not file.is_file():
+        write_atomic(file, (secrets.token_urlsafe(18) + "\n").encode())
+        file.chmod(0o600)
+    return file.read_text("utf-8").strip()
