@@ -15,7 +15,8 @@ POLICY = (
 )
 """Streamlit has one script inline, and loads components from ``blob:``."""
 HEADERS = (
-    (b"referrer-policy", b"no-referrer"),
+    # With no-referrer a form of our own would be posted with "Origin: null".
+    (b"referrer-policy", b"same-origin"),
     (b"x-frame-options", b"DENY"),
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", POLICY.encode()),

@@ -144,7 +144,7 @@ def _admin(desk: Desk) -> None:
         rows_by_question.setdefault(f"{row['question']}: {row['a']} against {row['b']}", []).append(row)
     for title, of_pair in rows_by_question.items():
         st.subheader(_plain(title))
-        st.html(_BARS + str(stacked_bars(of_pair)))
+        st.image(_picture(str(stacked_bars(of_pair))))
     if analysis["agreement"]:
         st.subheader("Agreement")
         names = ("task", "system", "question", "fleiss_kappa", "krippendorff_alpha", "level", "n", "reason")
@@ -156,9 +156,14 @@ def _admin(desk: Desk) -> None:
         )
 
 
-_BARS = """<style>.bars { max-width: 720px; } .bars text { font: 12px sans-serif; fill: currentColor; }
-.bars .a { fill: #0068a8; } .bars .b { fill: #c96a00; } .bars .none { fill: #bbb; }
-.bars .whisker { stroke: currentColor; stroke-width: 1.4; fill: none; } .bars .middle { stroke: #888; fill: none; }</style>"""
+_STYLE = """<style>text { font: 12px sans-serif; fill: #777; } .a { fill: #0068a8; } .b { fill: #c96a00; } .none { fill: #bbb; }
+.whisker { stroke: #222; stroke-width: 1.4; fill: none; } .middle { stroke: #888; fill: none; }</style>"""
+
+
+def _picture(svg: str) -> str:
+    """Returns an inline SVG as one that stands alone."""
+    head, close, rest = svg.partition(">")
+    return head.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg" width="720"', 1) + close + _STYLE + rest
 
 
 def _plain(text: str) -> str:
