@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from making_studies import make_run
 from serving import serving
 
 from drawbench.human_eval.creation import create
@@ -36,9 +37,11 @@ def browser():
 
 
 @pytest.fixture
-def served(runs, tmp_path):
+def served(tmp_path):
+    """A study of two systems whose names no program would say by chance."""
     design = replace(DRAWBENCH, unit="batch", batch_size=6, raters=2)
-    study = create(tmp_path / "study", runs[:2], design, images_per_set=2)
+    runs = [make_run(tmp_path / name, name, rate) for name, rate in (("aardvark", 0.0), ("zebra", 0.5))]
+    study = create(tmp_path / "study", runs, design, images_per_set=2)
     store = Store(study)
     tokens = [store.invite()[1] for _ in range(3)]
     store.close()
@@ -164,8 +167,7 @@ def test_two_raters_go_through_a_study_by_keyboard_and_by_mouse(browser, served)
         text = b"".join(rater.received)
         assert len(text) > 10_000
         for name in (*served.opened.systems, *served.opened.manifest["runs"].values(), "shapes_truth"):
-            assert f'"{name}"'.encode() not in text
-            assert name.encode() not in text or name == "right", name
+            assert name.encode() not in text
         assert rater.errors == []
         rater.context.close()
 
