@@ -318,3 +318,63 @@ def simulate(
     judgements = len(store.judgements())
     store.close()
     click.echo(f"{path}: {count} simulated raters, {judgements} judgements")
+
+
+@study.command(short_help="How many raters give how sure a share?")
+@click.argument("path", metavar="STUDY", type=click.Path(path_type=Path))
+@click.option(
+    "--half-width",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="Wanted: ± this, as a share.",
+)
+@click.option(
+    "--rater-sd",
+    type=click.FloatRange(0, 0.5),
+    default=0.1,
+    show_default=True,
+    help="How much the share differs from rater to rater.",
+)
+@click.option(
+    "--prompt-sd",
+    type=click.FloatRange(0, 0.5),
+    default=0.15,
+    show_default=True,
+    help="How much it differs from prompt to prompt.",
+)
+def power(path: Path, half_width: float, rater_sd: float, prompt_sd: float) -> None:
+    """Say how wide the interval of an overall preference will be for numbers of raters, and how many reach ± a width.
+
+    \b
+    Example:
+      drawbench study power study --half-width 0.03
+    """
+    from drawbench.human_eval.power import naive_half_width, precision, raters_for
+    from drawbench.human_eval.study import Study
+
+    opened = Study.open(path)
+    trials = [item for item in opened.items if item.screen == 0 and item.control is None]
+    pairs = len({tuple(sorted(side.system for side in item.sides)) for item in trials})
+    units = max(1, len({item.unit for item in trials}) // pairs)
+    prompts = len({item.prompt for item in trials})
+    kinds = {"rater_sd": rater_sd, "prompt_sd": prompt_sd}
+    click.echo(
+        f"{prompts} prompts in {units} units, each rater judges one unit; shares differ by {rater_sd:g} from rater to "
+        f"rater and by {prompt_sd:g} from prompt to prompt"
+    )
+    click.echo(f"{'raters a unit':>13}  {'judgements':>10}  {'± over raters and prompts':>25}  {'± naive':>8}")
+    wanted = raters_for(half_width, units, prompts, **kinds)
+    numbers = sorted({1, 2, 5, 10, 25, 50, opened.design.raters, *([wanted.raters] if wanted else [])})
+    for number in numbers:
+        found = precision(number, units, prompts, **kinds)
+        naive = naive_half_width(found.judgements)
+        click.echo(f"{number:>13}  {found.judgements:>10}  {100 * found.half_width:>23.1f} %  {100 * naive:>6.1f} %")
+    if wanted is None:
+        click.echo(
+            f"± {100 * half_width:g} % is out of reach: with {prompts} prompts alone it is wider; more prompts are needed"
+        )
+    else:
+        click.echo(
+            f"± {100 * half_width:g} % needs {wanted.raters} raters a unit, {wanted.judgements} judgements of each question"
+        )

@@ -19,7 +19,11 @@ recipe_options = together(
     ),
     click.option("--optimizer", type=click.Choice(["adam", "adafactor"]), help="The paper: adafactor for base."),
     click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Of the averaged weights."),
-    click.option("--loss", type=click.Choice(["eps", "v"]), help="Squared error in ε (the paper) or in v."),
+    click.option(
+        "--loss",
+        type=click.Choice(["eps", "v", "residual"]),
+        help="Error in ε (the paper), or as predicted.",
+    ),
     click.option("--text-drop", type=click.FloatRange(0, 1), help="How often the text is left out, for guidance."),
     click.option("--crop", type=click.IntRange(min=1), help="Train on square crops of this side (super-resolution)."),
     click.option(

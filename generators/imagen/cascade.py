@@ -17,6 +17,7 @@ from drawbench.generators.imagen.config import StageConfig
 from drawbench.generators.imagen.diffusion import x0_from_eps, x0_from_v
 from drawbench.generators.imagen.guidance import guide
 from drawbench.generators.imagen.layers import Text, null_text
+from drawbench.generators.imagen.residual import guess
 from drawbench.generators.imagen.sampler import SamplerName, Step, sample
 from drawbench.generators.imagen.thresholding import ThresholdingName, threshold
 
@@ -103,8 +104,13 @@ def sample_stage(
 
     def denoise(z: Tensor, step: Step) -> Tensor:
         log_snr = torch.tensor(step.log_snr_t, dtype=torch.float64)
-        # Guidance weights sum to 1, so that guiding v is guiding ε.
-        x0 = (x0_from_eps if stage.output == "eps" else x0_from_v)(z, predict(z, step.t), log_snr)
+        # Guidance weights sum to 1, so that guiding v, or the residual, is guiding ε.
+        predicted = predict(z, step.t)
+        if stage.output == "residual" and low_res is not None:
+            known = guess(z, log_snr, low_res.float(), torch.tensor(options.aug_level))
+            x0 = known.mean + known.std * predicted
+        else:
+            x0 = (x0_from_eps if stage.output == "eps" else x0_from_v)(z, predicted, log_snr)
         return threshold(x0, options.thresholding, options.percentile)
 
     return sample(

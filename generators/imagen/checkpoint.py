@@ -16,7 +16,7 @@ from torch import Tensor
 
 from drawbench.errors import UserError
 from drawbench.files import atomic, sha256_file, write_atomic
-from drawbench.generators.imagen.config import Block, EfficientUNetConfig, StageConfig, UNetConfig
+from drawbench.generators.imagen.config import Block, EfficientUNetConfig, OutputName, StageConfig, UNetConfig
 from drawbench.generators.imagen.efficient_unet import EfficientUNet
 from drawbench.generators.imagen.text_encoder import TextEncoderConfig
 from drawbench.generators.imagen.unet import UNet
@@ -180,8 +180,10 @@ _KINDS: Mapping[type, str] = {UNetConfig: "unet", EfficientUNetConfig: "efficien
 
 def _stage(row: dict[str, Any]) -> StageConfig:
     name, schedule, kind, output = row.pop("name"), row.pop("schedule"), row.pop("network"), row.pop("output", "eps")
-    if output not in ("eps", "v"):
-        raise ValueError(f"stage {name!r} has the output {output!r}; allowed are eps and v")
+    if output not in get_args(OutputName) or (output == "residual" and kind == "unet"):
+        raise ValueError(
+            f"stage {name!r} has the output {output!r}; allowed are eps and v, and residual for super-resolution"
+        )
     if schedule not in ("cosine", "linear"):
         raise ValueError(f"stage {name!r} has the schedule {schedule!r}; allowed are cosine and linear")
     made = {kind: made for made, kind in _KINDS.items()}.get(kind)

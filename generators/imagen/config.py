@@ -8,7 +8,7 @@ from typing import Literal
 
 from drawbench.generators.imagen.schedule import ScheduleName
 
-OutputName = Literal["eps", "v"]
+OutputName = Literal["eps", "v", "residual"]
 
 TextConditioning = Literal["sequence", "attention_pool", "mean_pool", "none"]
 """How the network sees the text (section 4.4, figure A.8): the paper's choice is the sequence, with the pooled text as well."""
@@ -85,8 +85,9 @@ class StageConfig:
     schedule: ScheduleName
     """Cosine for base and 64→256, linear for 256→1024 (appendix F)."""
     output: OutputName = "eps"
-    """What the network's output is taken for: ε as in the paper, or v (`diffusion.eps_from_v`), from which ε̂ follows. Not in
-    the paper: with v a small network need not learn to copy the noise, which at low SNR is nearly all that it sees."""
+    """What the network's output is taken for: ε as in the paper; or v (`diffusion.eps_from_v`), from which ε̂ follows: with it a
+    small network need not learn to copy the noise, which at low SNR is nearly all that it sees; or, of super-resolution, the
+    `residual`, with which it need not learn to copy the small image either. The latter two are not in the paper."""
 
 
 PAPER = (
@@ -130,16 +131,21 @@ predicts ε still had four times the squared error of one that predicts v (.39 t
 SHAPES = (
     StageConfig("base", UNetConfig(16, 32, (1, 2, 4), 1, (8, 4), 32, 128), "cosine", "v"),
     StageConfig(
-        "sr256", EfficientUNetConfig(32, 16, (Block(32, 1), Block(64, 2, self_attention=True)), 4, 128), "cosine", "v"
+        "sr256",
+        EfficientUNetConfig(32, 16, (Block(32, 1), Block(64, 2, self_attention=True)), 4, 128),
+        "cosine",
+        "residual",
     ),
     StageConfig(
         "sr1024",
         EfficientUNetConfig(64, 32, (Block(16, 1), Block(32, 1), Block(64, 2, cross_attention=True)), 4, 128),
         "cosine",
-        "v",
+        "residual",
     ),
 )
-"""The cascade of the shapes world, which ships: 16→32→64 pixels, 3.5 M, 0.7 M and 0.6 M parameters, predicting v."""
+"""The cascade of the shapes world, which ships: 16→32→64 pixels, 3.5 M, 0.7 M and 0.6 M parameters. The base predicts v, the
+super-resolution stages the residual: with v, after 128,000 and 80,000 images, they still had squared errors of .023 and .077 on
+true small images, with which the checker found a fifth of the pictures right."""
 
 
 @dataclass(frozen=True)
@@ -161,8 +167,8 @@ class Recipe:
     ema: float = 0.9999
     """Of the weights that are sampled from. Not in the paper, which does not speak of averaging; 0.9999 as in unCLIP."""
     loss: OutputName = "eps"
-    """The squared error in ε, unweighted (appendix A), or in v: the same with weight 1/α², for stages whose output is v. Not
-    in the paper: noisy times, where colours and places are decided, count more."""
+    """The squared error in ε, unweighted (appendix A), or in v or the residual, for stages whose output that is. Not in the
+    paper: in v the weight is 1/α², so that noisy times, where colours and places are decided, count more."""
     text_drop: float = 0.1
     """How often a text is replaced by null text, for classifier-free guidance."""
     crop: int | None = None
@@ -185,7 +191,7 @@ class TrainingPreset:
 
 _SMALL = Recipe(steps=500_000, batch_size=256, warmup=2_000, decay_steps=500_000)
 _TINY = Recipe(1_500, 16, "adam", 2e-3, warmup=100, decay_steps=1_500, ema=0.99, loss="v", dtype="fp32")
-_SHAPES = Recipe(10_000, 32, "adam", 1e-3, warmup=200, decay_steps=10_000, ema=0.999, loss="v")
+_SHAPES = Recipe(13_500, 32, "adam", 1e-3, warmup=200, decay_steps=13_500, ema=0.999, loss="v")
 
 PRESETS: Mapping[str, TrainingPreset] = {
     "PAPER": TrainingPreset(
@@ -200,8 +206,8 @@ PRESETS: Mapping[str, TrainingPreset] = {
         SHAPES,
         {
             "base": _SHAPES,
-            "sr256": replace(_SHAPES, steps=4_000, decay_steps=4_000),
-            "sr1024": replace(_SHAPES, steps=2_500, decay_steps=2_500, crop=32),
+            "sr256": replace(_SHAPES, steps=2_500, decay_steps=2_500, loss="residual"),
+            "sr1024": replace(_SHAPES, steps=2_000, decay_steps=2_000, loss="residual", crop=32),
         },
         None,
     ),

@@ -16,9 +16,10 @@ from drawbench.generators.imagen.augmentation import augment
 from drawbench.generators.imagen.checkpoint import build_network
 from drawbench.generators.imagen.config import Recipe, StageConfig
 from drawbench.generators.imagen.data import Batch, take, to_float
-from drawbench.generators.imagen.diffusion import diffuse, eps_from_v, squared_error, v_from_x0
+from drawbench.generators.imagen.diffusion import diffuse, eps_from_v, eps_from_x0, squared_error, v_from_x0
 from drawbench.generators.imagen.ema import EMA
 from drawbench.generators.imagen.layers import Text
+from drawbench.generators.imagen.residual import Guess, guess
 from drawbench.generators.imagen.schedule import log_snr
 
 
@@ -75,7 +76,7 @@ class Trainer:
         self._model: Any = DistributedDataParallel(self.network) if processes > 1 else self.network
 
     def losses(self, batch: Batch, text: Text | None) -> Tensor:
-        """Returns the squared error in ε (or v) of each sample, ``(B,)``, for its own time, noise, aug level and dropped text."""
+        """Returns each sample's squared error in ε (or as the recipe says), ``(B,)``, for its own noise and dropped text."""
         device = self.device
         eps, t = batch.eps.to(device), batch.t.to(device)
         level, x = log_snr(self.stage.schedule, batch.t), to_float(batch.images.to(device))
@@ -84,11 +85,17 @@ class Trainer:
             text = Text(text.embeddings.to(device).float(), text.mask.to(device))
             text = drop_text(text, batch.drop.to(device) < self.recipe.text_drop)
         given: tuple[Any, ...] = (z, t, text)
+        known: Guess | None = None
         if batch.low_res is not None and batch.aug_noise is not None:
             low_res = augment(to_float(batch.low_res.to(device)), batch.aug_noise.to(device), batch.aug_level)
             given = (*given, low_res, batch.aug_level.to(device))
+            known = guess(z, level, low_res, batch.aug_level) if self.stage.output == "residual" else None
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=self.recipe.dtype == "bf16"):
             predicted = self._model(*given).float()
+        if known is not None:
+            if self.recipe.loss == "residual":
+                return squared_error(predicted, (x - known.mean) / known.std)
+            return squared_error(eps_from_x0(z, known.mean + known.std * predicted, level), eps)
         if self.recipe.loss == "v":
             return squared_error(predicted, v_from_x0(x, eps, level))
         return squared_error(predicted if self.stage.output == "eps" else eps_from_v(z, predicted, level), eps)

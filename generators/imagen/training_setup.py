@@ -244,8 +244,11 @@ def _check(recipe: Recipe, stage: StageConfig, way: Way, process: Process) -> No
         )
     if recipe.decay_steps and recipe.warmup >= recipe.decay_steps:
         raise UserError(f"--warmup {recipe.warmup} must be less than --decay-steps, which are {recipe.decay_steps}")
-    if recipe.loss == "v" and stage.output != "v":
-        raise UserError(f"--loss v is for stages whose output is v; {stage.name} of this preset predicts eps")
+    if recipe.loss not in ("eps", stage.output):
+        raise UserError(
+            f"--loss {recipe.loss} is for stages whose output is {recipe.loss}; {stage.name} of this preset predicts "
+            f"{stage.output}"
+        )
     if recipe.crop is None:
         return
     network = stage.network
