@@ -5,12 +5,22 @@ BIN    := $(VENV)/bin
 INPUTS := pyproject.toml constraints.txt Makefile
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-long weights lint clean
+.PHONY: demo demo-rate test test-long weights lint clean
 
 demo: $(VENV)/.installed
-	$(BIN)/drawbench run --generator noise --generator poster=examples/poster.py:poster \
-	  --prompts examples/signs.csv --metric text_rendering --metric image_stats -o demo
+	$(BIN)/drawbench run --prompts shapes --dtype auto --batch-size 40 -o demo \
+	  --generator guided=imagen --checkpoint guided=shapes \
+	  --generator plain=imagen --checkpoint plain=shapes \
+	  --set plain.base.guidance_weight=1 --set plain.sr256.guidance_weight=1 --set plain.sr1024.guidance_weight=1 \
+	  --generator shapes_truth
 	@echo "Open demo/report.html in a browser."
+
+# The demo's two systems before people: prints two personal links and serves the rater app until Ctrl-C.
+demo-rate: demo
+	test -d demo/study || $(BIN)/drawbench study create --runs demo/guided-shapes demo/plain-shapes \
+	  --design drawbench --images-per-set 1 -o demo/study
+	$(BIN)/drawbench study invite demo/study --count 2
+	$(BIN)/drawbench rate demo/study
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
@@ -18,10 +28,14 @@ test: $(VENV)/.installed-dev lint
 test-long: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m long --run-long
 
-# Makes the shapes world's weights again, from nothing; each about half an hour of one core. What was stopped goes on.
+# Makes the shapes world's weights again, from nothing: some three hours of one core. What was stopped goes on.
 weights: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python weights/text_encoder.py
 	OMP_NUM_THREADS=1 $(BIN)/python weights/clip.py
+	OMP_NUM_THREADS=1 $(BIN)/python weights/reference.py
+	for stage in base sr256 sr1024; do OMP_NUM_THREADS=1 $(BIN)/drawbench train --stage $$stage --preset SHAPES \
+	  --data shapes --encoder shapes --encoder-dtype fp32 -o build/weights/imagen || exit; done
+	$(BIN)/python weights/imagen.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--trained", type=Path, default=Path("build/weights/imagen"), help="what training left")
     parser.add_argument("--check", type=Path, default=Path("build/weights/check"), help="where the card's images go")
     parser.add_argument("--out", type=Path, default=shipped("imagen"))
+    parser.add_argument("--note", default="", help="what the recipe does not say of how these files came to be")
     arguments = parser.parse_args()
     trained = open_checkpoint(arguments.trained)
     if trained.text_encoder is None:
@@ -52,9 +53,10 @@ def main() -> None:
     Card(
         title="Imagen of the shapes world",
         what=f"A cascade 16 → 32 → 64 pixels on the text encoder in `../text`: {', '.join(sizes)} parameters. "
-        "The same code as the paper's size; every stage predicts v, which the paper does not.",
+        "The same code as the paper's size; the base predicts v, the other stages what the best linear guess lacks, and not ε.",
         data="`drawbench.shapes.data.pair`, endless and rendered anew: no held-out caption, combination or word.",
-        recipe=f"`drawbench train --preset SHAPES`. {recipes}. Averaged weights, kept in fp16.",
+        recipe=f"`drawbench train --preset SHAPES`. {recipes}. Averaged weights, kept in fp16."
+        f"{' ' if arguments.note else ''}{arguments.note}",
         seed=next(iter(identities.values()))["seed"],
         command="make weights",
         seconds=sum(seconds.values()),

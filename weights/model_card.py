@@ -35,7 +35,7 @@ class Card:
             "Recipe": self.recipe,
             "Seed": str(self.seed),
             "Command": f"`{self.command}`",
-            "Hardware": f"{_processor()}; {torch.get_num_threads()} thread; torch {torch.__version__}",
+            "Hardware": f"{_processor()}; torch {torch.__version__}",
             "Time": f"{self.seconds / 60:.0f} minutes by the clock",
             "Licence": "Apache-2.0, as the project",
         }
