@@ -72,7 +72,7 @@ def agreement(runs: list[Path], table: Path, out: Path) -> None:
     for row in rows.itertuples():
         run = opened[row.system]
         with Image.open(run.image_path(row.prompt, int(row.sample))) as image:
-            pixels = torch.from_numpy(np.asarray(image.convert("RGB"))).permute(2, 0, 1)[None]
+            pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
         scored = metric.score(pixels, None, [run.prompts[row.prompt]])
         verdicts.append("right" if scored.values["correct"][0] == 1 else "wrong")
         reasons.append(scored.notes["wrong"][0])

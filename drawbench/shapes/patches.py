@@ -77,10 +77,14 @@ def make_patch(part: Mask, hue: int, hues: NDArray[np.int64], smooth: NDArray[np
     whole = ndimage.binary_fill_holes(part)
     near = ndimage.binary_dilation(whole, iterations=4) & ~ndimage.binary_dilation(whole, iterations=2)
     around = int(np.bincount(hues[near] + 1, minlength=1).argmax()) - 1
-    holes = ndimage.binary_opening(whole & ~part & (hues == around), np.ones((3, 3)))
+    chroma = smooth.max(2) - smooth.min(2)
+    faded = chroma < 0.6 * np.percentile(
+        chroma[part], 75
+    )  # Or nearly so: a small hole is tinged with what is around it.
+    holes = ndimage.binary_opening(whole & ~part & ((hues == around) | faded), np.ones((3, 3)))
     ground = smooth[near] if near.any() else smooth.reshape(-1, 3)  # None is near what fills the picture.
     paint = _paint_share(smooth, np.median(ground, axis=0), np.median(smooth[part], axis=0))
-    hollow = _is_hollow(whole, paint < 0.5, np.isin(hues, (hue, around, -1)))
+    hollow = _is_hollow(whole, paint < 0.5, np.isin(hues, (hue, around, -1)) | faded)
     if texture == "plain":  # Of a pattern, the dark part may be nearer to a dark background than to its paint.
         core = max(parts(part & (paint > 0.45)), key=lambda core: int(core.sum()), default=part)
         part, whole = core, ndimage.binary_fill_holes(core)

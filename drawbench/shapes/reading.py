@@ -16,7 +16,7 @@ from drawbench.shapes.layout import TONES
 from drawbench.shapes.lettering import read_word
 from drawbench.shapes.patches import SPECK, Mask, Patch, is_seen_through, make_patch, nearest_hue, parts, sharpened
 from drawbench.shapes.scene import BACKGROUNDS, COLOURS, Background, Colour, Shape, Size, Texture
-from drawbench.shapes.silhouette import name_shape, width_of
+from drawbench.shapes.silhouette import is_band, name_shape, width_of
 
 SIDE = 64
 _PER_CELL = SIDE / 16
@@ -127,9 +127,10 @@ def _thing(patch: Patch, colour: Colour | None) -> SeenThing:
     whole = patch.whole
     area = float(whole.sum())
     shape = name_shape(whole)
-    if shape == "circle" and (patch.hollow or patch.holes.sum() > 0.04 * area):
+    pierced = patch.holes.sum() > 0.04 * area
+    if (shape == "circle" and (patch.hollow or pierced)) or (pierced and shape != "square" and is_band(whole)):
         shape = "ring"
-    elif patch.holes.sum() > 0.04 * area:
+    elif pierced:
         shape = None
     rows, columns = np.nonzero(whole)
     size: Size = "large" if width_of(shape, area / _PER_CELL**2) > _LARGE else "small"

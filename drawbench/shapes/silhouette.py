@@ -1,25 +1,20 @@
-"""Which shape a silhouette is: the best of templates that are stretched to its box."""
+"""Which shape a silhouette is: by how it fills its box, its corners and its convex hull.
+
+A sharp shape could be told by templates. What a network draws has round corners, bent sides and blunt points, and people name it
+all the same: by these few proportions, in which the shapes lie far apart.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drawbench.shapes.layout import DrawnThing, cosine_sine
 from drawbench.shapes.placing import TRIANGLE_HEIGHT
-from drawbench.shapes.renderer import coverage
-from drawbench.shapes.scene import Shape, Thing
+from drawbench.shapes.scene import Shape
 
-_SIDE = 24
-_ANGLES = (-12, -6, 0, 6, 12)
-_LIKE = 0.72
-"""Shared area in joint area: below this a silhouette is like no shape."""
-_TURNED = (33, 45, 57)
-"""Degrees at which a square is a diamond and a cross an X, which are none of the shapes."""
-_SOLID: tuple[Shape, ...] = ("circle", "square", "triangle", "cross")
 _AREA: Mapping[Shape, float] = {
     "circle": 0.785,
     "ring": 0.785,
@@ -30,47 +25,75 @@ _AREA: Mapping[Shape, float] = {
 """Of a silhouette whose shape has width 1."""
 
 
+class Profile(NamedTuple):
+    """The proportions of a silhouette, all as shares."""
+
+    fill: float
+    """Of its box."""
+    solid: float
+    """Of its convex hull."""
+    low: float
+    """How far its middle lies under its box's, in heights."""
+    ends: tuple[float, float, float, float]
+    """How much of the box's top, bottom, left and right quarter is filled."""
+    corners: float
+    """How much of the box's four corners, each a fifth wide and high, is filled."""
+    round: float
+    """What it shares with the ellipse in its box, of what either covers."""
+
+
+def profile(whole: NDArray[np.bool_]) -> Profile:
+    """Returns the proportions of a silhouette with holes filled, at least 5 pixels wide and high."""
+    from scipy.spatial import ConvexHull
+
+    rows, columns = np.nonzero(whole)
+    cut = whole[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    height, width = cut.shape
+    pixels = np.stack([rows, columns], 1)
+    hull = ConvexHull(np.concatenate([pixels + corner for corner in ((0, 0), (0, 1), (1, 0), (1, 1))])).volume
+    quarter, side = (max(1, height // 4), max(1, width // 4)), (max(1, height // 5), max(1, width // 5))
+    ends = cut[: quarter[0]], cut[-quarter[0] :], cut[:, : quarter[1]], cut[:, -quarter[1] :]
+    corners = [
+        rim[:, part] for rim in (cut[: side[0]], cut[-side[0] :]) for part in (slice(side[1]), slice(-side[1], None))
+    ]
+    y, x = ((np.arange(length) + 0.5) / length * 2 - 1 for length in (height, width))
+    ellipse = x[None, :] ** 2 + y[:, None] ** 2 <= 1
+    return Profile(
+        fill=float(cut.mean()),
+        solid=float(cut.sum() / hull),
+        low=float((rows.mean() + 0.5 - rows.min()) / height - 0.5),
+        ends=tuple(float(end.mean()) for end in ends),  # type: ignore[arg-type]
+        corners=float(np.mean([corner.mean() for corner in corners])),
+        round=float((cut & ellipse).sum() / (cut | ellipse).sum()),
+    )
+
+
 def name_shape(whole: NDArray[np.bool_]) -> Shape | None:
     """Returns the shape of a silhouette with holes filled (a ring's is a circle), or None where it is like none."""
     rows, columns = np.nonzero(whole)
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-    if not 0.68 < width / height < 1.48:
+    if min(height, width) < 5 or not 0.68 < width / height < 1.48:
         return None
-    cut = whole[rows.min() : rows.min() + height, columns.min() : columns.min() + width]
-    found = _stretched(cut.astype(np.float32))
-    alike = {shape: _likeness(found, shape) for shape in _SOLID}
-    best = max(_SOLID, key=lambda shape: alike[shape])
-    other = max(_likeness(found, shape, _TURNED) for shape in ("square", "cross"))
-    return best if alike[best] >= _LIKE and alike[best] > other else None
+    of = profile(whole)
+    top, bottom, left, right = of.ends
+    if of.low > 0.05 and bottom - top > 0.25 and 0.44 < of.fill < 0.75 and of.solid > 0.77:
+        return "triangle"
+    if abs(of.low) < 0.06 and of.corners < 0.03 and 0.4 < of.fill < 0.66 and of.solid < 0.895 and max(of.ends) < 0.45:
+        return "cross"
+    if abs(of.low) > 0.05 or of.solid < 0.9 or of.fill < 0.68:
+        return None
+    if of.corners > 0.34:
+        return "square"
+    even = max(abs(top - bottom), abs(left - right)) < 0.26
+    return "circle" if even and of.fill > 0.7 and of.round > 0.86 else None
+
+
+def is_band(whole: NDArray[np.bool_]) -> bool:
+    """Says whether a silhouette that has a hole in its middle is a ring: it need not be as round as a circle."""
+    of = profile(whole)
+    return of.round > 0.8 and of.solid > 0.88 and of.corners < 0.45
 
 
 def width_of(shape: Shape | None, area: float) -> float:
     """Returns the width of a shape that covers an area, holes filled."""
     return float((area / (_AREA[shape] if shape else 0.785)) ** 0.5)
-
-
-def _likeness(found: NDArray[np.float32], shape: Shape, angles: tuple[int, ...] = _ANGLES) -> float:
-    return max(
-        float(np.minimum(found, template).sum() / np.maximum(found, template).sum())
-        for template in _templates(shape, angles)
-    )
-
-
-@lru_cache(maxsize=8)
-def _templates(shape: Shape, angles: tuple[int, ...]) -> list[NDArray[np.float32]]:
-    places = ((np.arange(96) + 0.5) / 96 * 2 - 1).astype(np.float32)
-    templates = []
-    for angle in angles:
-        cosine, sine = (np.float32(value) for value in cosine_sine(angle))
-        x, y = places[None, :], places[:, None]
-        thing = DrawnThing(Thing(shape), 0, 0, 1, angle, (0, 0, 0), 0)
-        drawn = coverage(shape, cosine * x + sine * y, cosine * y - sine * x, thing, 48)
-        rows, columns = np.nonzero(drawn > 0.5)
-        templates.append(_stretched(drawn[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]))
-    return templates
-
-
-def _stretched(cut: NDArray[np.float32]) -> NDArray[np.float32]:
-    from PIL import Image
-
-    return np.asarray(Image.fromarray(cut).resize((_SIDE, _SIDE), Image.Resampling.BOX))
