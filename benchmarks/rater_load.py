@@ -106,9 +106,20 @@ def ask(
     connection: http.client.HTTPConnection, method: str, path: str, cookie: str = "", origin: str = "", body: Any = None
 ) -> tuple[int, Any, bytes]:
     headers = {"Cookie": cookie, **({"Origin": origin, "Content-Type": "application/json"} if method == "POST" else {})}
-    connection.request(method, path, None if body is None else json.dumps(body), headers)
-    response = connection.getresponse()
-    return response.status, response.headers, response.read()
+    data = None if body is None else json.dumps(body)
+    for attempt in (
+        1,
+        2,
+    ):  # A server closes what was silent for long; a browser opens another connection and asks again.
+        try:
+            connection.request(method, path, data, headers)
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+            connection.close()
+            if attempt == 2:
+                raise
+    raise RuntimeError("not reached")
 
 
 def drain(page: Any) -> None:
