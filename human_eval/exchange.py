@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,7 +55,8 @@ def table(study: Study, judgements: Sequence[Judgement]) -> pd.DataFrame:
             dict(zip(("first", "second"), one.shown, strict=False)).get(one.answer) if len(one.shown) == 2 else None
         )
         rows.append({**row, **about, "no_people": item.no_people, "preferred": winner})
-    return pd.DataFrame(rows)
+    about_items = ["unit", "prompt", "category", "control", "no_people", "preferred"]
+    return pd.DataFrame(rows, columns=[*(field.name for field in fields(Judgement)), *about_items])
 
 
 def export(study: Study, judgements: Sequence[Judgement], out: Path) -> None:

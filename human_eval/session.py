@@ -96,11 +96,6 @@ class Session:
             return self.store.finish(self.rater, state.place.unit)
         return None
 
-    def may_see(self, image: str) -> bool:
-        """Says whether an image belongs to the rater's unit."""
-        state = self.state()
-        return state is not None and any(image in images for showing in state.order for images in showing.images)
-
     def code(self, state: State) -> str | None:
         """Returns the completion code of who has answered everything."""
         if state.position < len(state.order):

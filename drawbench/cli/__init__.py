@@ -13,6 +13,7 @@ from drawbench.cli.examine import doctor, list_, verify
 from drawbench.cli.measure import report, score
 from drawbench.cli.rate import rate
 from drawbench.cli.study import study
+from drawbench.cli.study_numbers import analyse, power, simulate
 from drawbench.cli.train import train
 from drawbench.errors import UserError
 
@@ -39,6 +40,8 @@ def cli() -> None:
 
 for _command in (run, generate, score, report, train, study, rate, encode, verify, list_, doctor):
     cli.add_command(_command)
+for _command in (analyse, power, simulate):
+    study.add_command(_command)
 
 
 def main() -> None:
