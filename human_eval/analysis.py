@@ -15,7 +15,7 @@ from drawbench.human_eval.bradley_terry import rank_systems
 from drawbench.human_eval.comparisons import Comparisons, comparisons
 from drawbench.human_eval.design import Question
 from drawbench.human_eval.judgement import Judgement
-from drawbench.human_eval.position_effect import side_effect
+from drawbench.human_eval.position_effect import order_effect, side_effect
 from drawbench.human_eval.preference import Share, adjusted, preferences, share_interval
 from drawbench.human_eval.study import Study
 
@@ -88,11 +88,14 @@ def _said(study: Study, judgements: Sequence[Judgement]) -> dict[str, Any]:
     """Returns the numbers, of trials only: controls and second looks speak of raters, not of systems."""
     trials = [one for one in judgements if study.by_id[one.item].control is None and not one.repeat]
     questions = [question for screen in study.design.screens for question in screen.questions]
-    said: dict[str, Any] = {"preferences": [], "scales": [], "ranking": [], "agreement": [], "sides": []}
+    said: dict[str, Any] = {"preferences": [], "scales": [], "ranking": [], "agreement": []}
+    said |= {"sides": [], "order": []}
     for question in questions:
         own = [one for one in trials if one.question == question.name]
         if not own:
             continue
+        if "imported" not in study.manifest:  # Elsewhere's ratings do not say in which order they were made.
+            said["order"] += _orders(study, question, own)
         if study.design.shows == "single":
             said["scales"] += _scales(study, question, own)
             said["agreement"] += _agreements(study, question, own)
@@ -105,6 +108,21 @@ def _said(study: Study, judgements: Sequence[Judgement]) -> dict[str, Any]:
         share = _share(effect.share)
         said["sides"].append({"question": question.name, "left": share, "p": effect.p, "p_method": effect.p_method})
     return said
+
+
+def _orders(study: Study, question: Question, own: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """Returns how the later half of a rater's answers differs from the earlier one: in seconds, and of pairs in indifference."""
+    measures = {"seconds": [(one, one.seconds) for one in own if one.seconds is not None]}
+    if study.design.shows != "single" and {option.code for option in question.options} - {"first", "second"}:
+        measures["share indifferent"] = [(one, float(one.answer not in ("first", "second"))) for one in own]
+    rows = []
+    for measure, pairs in measures.items():
+        made = sorted(pairs, key=lambda pair: (pair[0].at, pair[0].id))
+        values = np.array([value for _, value in made], np.float64)
+        found = order_effect(values, np.array([one.rater for one, _ in made], np.str_), np.arange(len(made)))
+        told = {**found._asdict(), "interval": None if found.interval is None else found.interval._asdict()}
+        rows.append({"question": question.name, "measure": measure, **told})
+    return rows
 
 
 def _task(study: Study, item: str) -> str:

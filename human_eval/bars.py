@@ -11,7 +11,12 @@ WIDTH, LABELS, BAR, PITCH = 640, 130, 16, 30
 """Of a plot, in pixels: the whole, the names on the left, a bar's height, from bar to bar."""
 
 
-def stacked_bars(rows: Sequence[Mapping[str, Any]]) -> Markup:
+def colour(system: str, columns: Mapping[str, int]) -> str:
+    """Returns a system's colour, by its column: the report's palette has eight."""
+    return f"var(--s{columns[system] % 8})"
+
+
+def stacked_bars(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, int]) -> Markup:
     """Returns a pair's shares as stacked bars, a row for each category; whiskers are the intervals of both preferences."""
     room = WIDTH - LABELS - 24
     height = PITCH * len(rows) + 26
@@ -27,11 +32,12 @@ def stacked_bars(rows: Sequence[Mapping[str, Any]]) -> Markup:
                 LABELS - 8, top + BAR - 4, Markup(' class="whole"') if row["category"] is None else "", name
             )
         )
-        for kind, share in (("a", row["prefer_a"]), ("none", row["indifferent"]), ("b", row["prefer_b"])):
+        fills = (colour(row["a"], columns), "var(--hair)", colour(row["b"], columns))
+        for fill, share in zip(fills, (row["prefer_a"], row["indifferent"], row["prefer_b"]), strict=True):
             width = room * (share["value"] or 0.0)
             parts.append(
-                Markup('<rect class="{}" x="{:.1f}" y="{}" width="{:.1f}" height="{}"/>').format(
-                    kind, left, top, width, BAR
+                Markup('<rect style="fill: {}" x="{:.1f}" y="{}" width="{:.1f}" height="{}"/>').format(
+                    fill, left, top, width, BAR
                 )
             )
             left += width

@@ -49,6 +49,8 @@ class Screen:
     images_per_set: int = 1
     columns: int = 1
     """Of the grid in which a set stands."""
+    sides: tuple[str, ...] = ("Left", "Right")
+    """What stands above the two sets: the names that the options call them by."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def _check(design: Design, where: str) -> None:
     for screen in design.screens:
         if screen.images_per_set < 1 or screen.columns < 1:
             refuse("images_per_set and columns must be 1 or more")
+        if len(screen.sides) != 2 or not all(screen.sides):
+            refuse("sides must be two names, of the set that stands first and of the other")
         for question in screen.questions:
             codes = [option.code for option in question.options]
             if not 2 <= len(codes) <= 9 or len(set(codes)) < len(codes):

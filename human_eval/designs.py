@@ -34,6 +34,7 @@ DRAWBENCH = Design(
             shows_caption=True,
             images_per_set=8,
             columns=4,
+            sides=("Set A", "Set B"),
         ),
     ),
     instructions="You see a caption and two sets of images made for it, A and B. Look at all images of both sets before you "

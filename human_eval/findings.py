@@ -43,4 +43,5 @@ def percent(share: Mapping[str, Any]) -> str:
 def scale(row: Mapping[str, Any]) -> str:
     """Returns a mean on its own scale, with its interval."""
     interval = row["interval"]
-    return f"{row['value']:.3f}" + (f" [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else "")
+    bounds = f" [{interval['low']:.3f}, {interval['high']:.3f}]" if interval else ""
+    return f"{row['value']:.3f}{bounds}".replace("-", "−")

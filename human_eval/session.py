@@ -60,6 +60,7 @@ class Session:
             "repeat": showing.repeat,
             "caption": showing.item.caption,
             "columns": screen.columns,
+            "sides": list(screen.sides),
             "sets": [list(images) for images in showing.images],
             "questions": [
                 {

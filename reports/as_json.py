@@ -77,6 +77,15 @@ def _content(comparison: Comparison) -> dict[str, Any]:
             for system, metric in section.stale
         ],
         "skipped": dict(comparison.skipped),
+        "studies": [
+            {
+                "label": study.label,
+                "sentences": study.sentences(),
+                "remarks": list(study.remarks),
+                "analysis": study.analysis,
+            }
+            for study in comparison.studies
+        ],
         "methods": {"level": LEVEL, "permutation_seed": SEED, "permutation_flips": FLIPS, "text": methods(comparison)},
     }
 

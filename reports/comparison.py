@@ -11,6 +11,7 @@ from drawbench import __version__
 from drawbench.errors import UserError
 from drawbench.journal import Status, now
 from drawbench.protocol import differences
+from drawbench.reports.human import HumanStudy
 from drawbench.reports.metric_scores import SIZE_FIELD, MetricScores, OutputScores, metrics_of
 from drawbench.reports.pairs import Contrast, Subject, contrasts, judged, pairs
 from drawbench.scores import ScoreFile, images_digest
@@ -85,6 +86,8 @@ class Comparison:
     skipped: Mapping[str, str]
     """Metric → why it was not scored at all."""
     created: str
+    studies: Sequence[HumanStudy] = ()
+    """What people said."""
     drawbench: str = __version__
 
     def differences(self, section: Section, metric: MetricScores, output: OutputScores) -> list[Contrast]:
@@ -93,8 +96,8 @@ class Comparison:
         return [c for c in self.contrasts if (c.subject.prompt_set, c.subject.metric, c.subject.output) == subject]
 
 
-def compare(runs: Sequence[Run], skipped: Mapping[str, str] = {}) -> Comparison:
-    """Holds runs against each other: systems become columns, prompt sets sections.
+def compare(runs: Sequence[Run], skipped: Mapping[str, str] = {}, studies: Sequence[HumanStudy] = ()) -> Comparison:
+    """Holds runs against each other: systems become columns, prompt sets sections; studies stand beside them.
 
     Raises:
         UserError: no run, a run given twice, or two different systems of one name.
@@ -111,7 +114,7 @@ def compare(runs: Sequence[Run], skipped: Mapping[str, str] = {}) -> Comparison:
     order = list(dict.fromkeys(run.prompt_set.sha256 for run in runs))
     sections = [_section(by_set[sha256], of_name[by_set[sha256][0].prompt_set.name] > 1) for sha256 in order]
     found = [contrast for section in sections for metric in section.metrics for contrast in _contrasts(section, metric)]
-    return Comparison(systems, sections, judged(found), dict(skipped), now())
+    return Comparison(systems, sections, judged(found), dict(skipped), now(), list(studies))
 
 
 def _check_distinct(runs: Sequence[Run]) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from drawbench.reports.comparison import Comparison, Section
 from drawbench.reports.digits import counted, listed
 from drawbench.reports.gallery import shortened
+from drawbench.reports.human import HumanStudy
 from drawbench.reports.metric_scores import MetricScores
 from drawbench.reports.page import MOST_LOST, fact
+from drawbench.reports.study import preference_tables
 from drawbench.reports.tables import Cell, Difference, Row, arrow, category_rows, direction, headlines
 from drawbench.reports.wording import about, methods, missing_text, sentence, warnings
 
@@ -21,6 +23,7 @@ def render_markdown(comparison: Comparison) -> str:
         escaped(about(comparison)),
         "\n".join(f"- ⚠️ **{escaped(shortened(text))}**" for text in warnings(comparison)),
         _headline(comparison),
+        *(part for study in comparison.studies for part in _study(study)),
         *(part for section in comparison.sections for part in _section(comparison, section)),
         _runs(comparison),
         *(_lost(section) for section in comparison.sections),
@@ -78,6 +81,11 @@ def _difference(it: Difference) -> list[str]:
     reason = f"({it.reason})" if it.reason else ""
     value = " ".join(part for part in (it.value, it.interval, reason) if part)
     return [f"{it.a} − {it.b}", value, it.p, it.verdict, categories]
+
+
+def _study(study: HumanStudy) -> list[str]:
+    said = "\n".join(f"- {escaped(text)}" for text in study.sentences())
+    return [f"## {escaped('What people said: ' + study.title)}", said, *preference_tables(study.analysis, "###")]
 
 
 def _section(comparison: Comparison, section: Section) -> Iterator[str]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from drawbench.human_eval.analysis import by_question
 from drawbench.reports.comparison import Comparison, Section
-from drawbench.reports.digits import counted, listed
+from drawbench.reports.digits import counted
 from drawbench.reports.gallery import galleries, shortened
+from drawbench.reports.human import HumanStudy
 from drawbench.reports.interval_plot import interval_plot, marker
 from drawbench.reports.metric_scores import MetricScores, OutputScores
+from drawbench.reports.study import environment_for_pages
 from drawbench.reports.tables import Row, arrow, category_rows, direction, headlines, protocol_warning
 from drawbench.reports.wording import about, methods, missing_text, sentence, warnings
 from drawbench.store import Run
@@ -40,15 +41,9 @@ class MetricView(NamedTuple):
 
 def render_html(comparison: Comparison, runs: Sequence[Run]) -> str:
     """Returns the page; the runs are those of the comparison, and give the images."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = environment_for_pages()
     columns = {system.name: number for number, system in enumerate(comparison.systems)}
-    environment.filters |= {"listed": listed, "counted": counted, "shortened": shortened, "fact": fact}
+    environment.filters |= {"counted": counted, "shortened": shortened, "fact": fact}
     environment.globals |= {"arrow": arrow, "direction": direction, "missing_text": missing_text, "swatch": swatch}
     return environment.get_template("report.html").render(
         comparison=comparison,
@@ -63,9 +58,24 @@ def render_html(comparison: Comparison, runs: Sequence[Run]) -> str:
             [_view(comparison, section, metric, columns) for metric in section.metrics]
             for section in comparison.sections
         ],
+        judged=[
+            (
+                study,
+                by_question(study.analysis, "preferences"),
+                by_question(study.analysis, "ranking"),
+                _columns(columns, study),
+            )
+            for study in comparison.studies
+        ],
         galleries=galleries(comparison, runs),
         most_lost=MOST_LOST,
     )
+
+
+def _columns(columns: dict[str, int], study: HumanStudy) -> dict[str, int]:
+    """Returns the report's columns, and further ones for systems that only people have judged."""
+    strangers = [name for name in study.analysis["systems"] if name not in columns]
+    return columns | {name: len(columns) + number for number, name in enumerate(strangers)}
 
 
 def _view(comparison: Comparison, section: Section, metric: MetricScores, columns: dict[str, int]) -> MetricView:

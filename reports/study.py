@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from drawbench.errors import UserError
 from drawbench.files import write_atomic
 from drawbench.human_eval.analysis import by_question
-from drawbench.human_eval.bars import stacked_bars
+from drawbench.human_eval.bars import colour, stacked_bars
 from drawbench.human_eval.findings import percent, scale, sentences
 from drawbench.reports.digits import counted, listed, p_value
 
@@ -54,14 +54,15 @@ def methods(analysis: Mapping[str, Any]) -> list[str]:
 def markdown(analysis: Mapping[str, Any]) -> str:
     """Returns an analysis as GitHub-flavoured Markdown."""
     parts = ["# " + _plain(_title(analysis)), "\n".join(f"- {_plain(text)}" for text in sentences(analysis))]
-    for question, rows in by_question(analysis, "preferences").items():
-        body = [
-            [row["category"] or "All", row["a"], row["b"], percent(row["prefer_a"]), percent(row["indifferent"]),
-             percent(row["prefer_b"]), percent(row["tie_split"]), p_value(row["p_holm"]), str(row["tie_split"]["n"])]
-            for row in rows
-        ]  # fmt: skip
-        head = ["Category", "A", "B", "A preferred", "Neither", "B preferred", "A, ties split", "p (Holm)", "n"]
-        parts += [f"## {_plain(question)}", _table(head, body)]
+    parts += preference_tables(analysis)
+    moved = [
+        [row["question"], "left side preferred", percent(row["left"]), p_value(row["p"])] for row in analysis["sides"]
+    ]
+    for row in analysis["order"]:
+        value = "–" if row["value"] is None else scale(row)
+        moved.append([row["question"], f"{row['measure']}, later − earlier half", value, p_value(row["p"])])
+    if moved:
+        parts += ["## Side and order", _table(["Question", "", "Value", "p"], moved)]
     if analysis["agreement"]:
         body = [
             [row["task"], row["system"], row["question"], _digits(row["mean"]), _digits(row["fleiss_kappa"]),
@@ -80,16 +81,26 @@ def markdown(analysis: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def preference_tables(analysis: Mapping[str, Any], heading: str = "##") -> list[str]:
+    """Returns the preferences as Markdown: for each question a heading and a table."""
+    parts = []
+    for question, rows in by_question(analysis, "preferences").items():
+        body = [
+            [row["category"] or "All", row["a"], row["b"], percent(row["prefer_a"]), percent(row["indifferent"]),
+             percent(row["prefer_b"]), percent(row["tie_split"]), p_value(row["p_holm"]), str(row["tie_split"]["n"])]
+            for row in rows
+        ]  # fmt: skip
+        head = ["Category", "A", "B", "A preferred", "Neither", "B preferred", "A, ties split", "p (Holm)", "n"]
+        parts += [f"{heading} {_plain(question)}", _table(head, body)]
+    if analysis["scales"]:
+        means = [[row["task"], row["system"], row["question"], scale(row), str(row["n"])] for row in analysis["scales"]]
+        parts += [f"{heading} Means", _table(["Task", "System", "Question", "Mean", "n"], means)]
+    return parts
+
+
 def html(analysis: Mapping[str, Any]) -> str:
     """Returns an analysis as one page that needs nothing else."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "digits": _digits, "p_value": p_value, "scale": scale, "listed": listed}
+    environment = environment_for_pages()
     without = analysis["without_flagged"]
     return environment.get_template("study.html").render(
         analysis=analysis,
@@ -99,8 +110,22 @@ def html(analysis: Mapping[str, Any]) -> str:
         preferences=by_question(analysis, "preferences"),
         ranking=by_question(analysis, "ranking"),
         methods=methods(analysis),
-        bars=stacked_bars,
+        columns={name: number for number, name in enumerate(analysis["systems"])},
     )
+
+
+def environment_for_pages() -> Environment:
+    """Returns what renders pages of judgements: templates here, everything escaped, and how their numbers are written."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"bars": stacked_bars, "colour": colour}
+    environment.filters |= {"percent": percent, "digits": _digits, "p_value": p_value, "scale": scale, "listed": listed}
+    return environment
 
 
 def _title(analysis: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from drawbench.reports.comparison import Comparison, RunFacts, Section
 from drawbench.reports.digits import bounds, counted, decimals, least_decimals, listed, number
 from drawbench.reports.metric_scores import SIZE_FIELD
 from drawbench.reports.pairs import ALL_PAIRS_UP_TO, FLIPS, LEVEL, SEED, Contrast
+from drawbench.reports.study import methods as study_methods
 from drawbench.shapes.prompts import shapes
 
 FEW_PROMPTS = 20
@@ -139,7 +140,7 @@ def about(comparison: Comparison) -> str:
 
 def warnings(comparison: Comparison) -> list[str]:
     """Returns what a reader must know before believing a number, the worst first."""
-    return [text for warn in (_sets, _protocols, _images, _scores, _few) for text in warn(comparison)]
+    return [text for warn in (_sets, _protocols, _images, _scores, _studies, _few) for text in warn(comparison)]
 
 
 def _sets(comparison: Comparison) -> Iterator[str]:
@@ -203,6 +204,13 @@ def _scores(comparison: Comparison) -> Iterator[str]:
     yield from dict.fromkeys(f"{c.subject.metric}: {c.reason}" for c in gone)
 
 
+def _studies(comparison: Comparison) -> Iterator[str]:
+    for study in comparison.studies:
+        yield from study.remarks
+        if flags := study.analysis["flags"]:
+            yield f"the study {study.label}: {counted(len(flags), 'rater')} flagged and counted; its own analysis has both"
+
+
 def _few(comparison: Comparison) -> Iterator[str]:
     for section in comparison.sections:
         few = {}
@@ -218,6 +226,11 @@ def _few(comparison: Comparison) -> Iterator[str]:
 
 def methods(comparison: Comparison) -> list[str]:
     """Returns how the numbers were made, a sentence or two for each choice."""
+    of_people = dict.fromkeys(text for study in comparison.studies for text in study_methods(study.analysis))
+    return [*_of_scores(comparison), *(f"What people said. {text}" for text in of_people)]
+
+
+def _of_scores(comparison: Comparison) -> list[str]:
     scores = [
         score
         for section in comparison.sections

@@ -9,6 +9,7 @@ from drawbench.errors import UserError
 from drawbench.files import write_atomic
 from drawbench.reports.as_json import render_json
 from drawbench.reports.comparison import Comparison, compare
+from drawbench.reports.human import read_study
 from drawbench.reports.markdown import render_markdown
 from drawbench.reports.page import render_html
 from drawbench.reports.tables import arrow, headlines
@@ -19,8 +20,10 @@ WIDEST = 40
 """Of a column in the terminal, in characters."""
 
 
-def write_report(runs: Sequence[Run], out: Path, skipped: Mapping[str, str] = {}) -> Comparison:
-    """Compares runs and writes the report; ``skipped`` names metrics that were not scored, and why.
+def write_report(
+    runs: Sequence[Run], out: Path, skipped: Mapping[str, str] = {}, studies: Sequence[Path] = ()
+) -> Comparison:
+    """Compares runs and writes the report; ``skipped`` names metrics that were not scored, and why; ``studies`` are folders.
 
     Raises:
         UserError: the name of ``out`` ends in something else than .html, .md or .json; or see `compare`.
@@ -34,7 +37,7 @@ def write_report(runs: Sequence[Run], out: Path, skipped: Mapping[str, str] = {}
     if render is None:
         given = repr(out.suffix) if out.suffix else "a file without a suffix"
         raise UserError(f"{out}: a report is written as .html, .md or .json, not as {given}")
-    comparison = compare(runs, skipped)
+    comparison = compare(runs, skipped, [read_study(path, runs) for path in studies])
     write_atomic(out, render(comparison).encode())
     return comparison
 
@@ -47,6 +50,8 @@ def summary_lines(comparison: Comparison) -> list[str]:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         table = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines += ["", table[0], "  ".join("-" * width for width in widths), *table[1:]]
+    for study in comparison.studies:
+        lines += ["", _printable(study.title), *(f"  {_printable(text)}" for text in study.sentences())]
     said = [f"! {_printable(text)}" for text in warnings(comparison)]
     return lines + (["", *said] if said else [])
 

@@ -72,19 +72,29 @@ def score(
 
 
 @click.command(short_help="Compare runs.")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="RUN|STUDY...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="FILE.html, FILE.md or FILE.json.")
-def report(runs: Sequence[Path], output: Path) -> None:
+def report(paths: Sequence[Path], output: Path) -> None:
     """Compare scored runs in one file that needs nothing else: which system is better, by how much, on what.
 
+    A study of theirs puts what people said beside the metrics.
+
     \b
-    Example:
+    Examples:
       drawbench report out/sd14-drawbench out/sd15-drawbench -o report.html
+      drawbench report out/*-drawbench study -o report.html
     """
+    from drawbench.reports.human import is_study
     from drawbench.reports.write import summary_lines, write_report
     from drawbench.store import Run
 
-    comparison = write_report([Run.open(path) for path in runs], output)
+    studies = [path for path in paths if is_study(path)]
+    if len(studies) == len(paths):
+        raise UserError(
+            "a report compares runs, and only studies are given; add RUNs, or use drawbench study analyse STUDY"
+        )
+    runs = [Run.open(path) for path in paths if path not in studies]
+    comparison = write_report(runs, output, studies=studies)
     click.echo("\n".join(summary_lines(comparison)))
     click.echo(f"report: {output}")
 

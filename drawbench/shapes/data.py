@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
 TRAINING_MIX: Mapping[str, float] = {
-    "Colors": 0.32,
+    "Colors": 0.26,
     "Counting": 0.14,
     "DALL-E": 0.12,
     "Descriptions": 0.06,
@@ -33,9 +33,9 @@ TRAINING_MIX: Mapping[str, float] = {
     "Positional": 0.14,
     "Rare Words": 0.005,
     "Reddit": 0.04,
-    "Text": 0.075,
+    "Text": 0.3,
 }
-"""Shares of the training pairs; Conflicting has none, for its combinations are held out."""
+"""Shares of the captions that are made, before the held-out ones are rejected; Conflicting has none, for its combinations are."""
 
 _HELD_OUT_CAPTIONS = 8
 """One caption in so many is held out, by its digest."""

@@ -11,6 +11,7 @@ import streamlit as st
 
 from drawbench.errors import UserError
 from drawbench.human_eval.analysis import analyse
+from drawbench.human_eval.app.example import example
 from drawbench.human_eval.app.routes import ADMIN, RATER, Desk
 from drawbench.human_eval.bars import stacked_bars
 from drawbench.human_eval.findings import sentences
@@ -70,6 +71,8 @@ def _consent(desk: Desk, rater: str) -> None:
     for question in questions:
         st.markdown(f"**{_plain(question.text)}**")
         st.markdown("   ".join(f"`{place}` {_plain(option.label)}" for place, option in enumerate(question.options, 1)))
+    st.markdown("**An example**")
+    st.html(example(design))
     st.write(
         "With the keyboard: the numbers answer, Enter goes on, Z goes back. A click on an image shows it large. Answers count "
         "only once all images are there."
@@ -139,12 +142,13 @@ def _admin(desk: Desk) -> None:
         return
     for text in sentences(analysis):
         st.write(_plain(text))
+    columns = {name: number for number, name in enumerate(study.systems)}
     rows_by_question: dict[str, list[Any]] = {}
     for row in analysis["preferences"]:
         rows_by_question.setdefault(f"{row['question']}: {row['a']} against {row['b']}", []).append(row)
     for title, of_pair in rows_by_question.items():
         st.subheader(_plain(title))
-        st.image(_picture(str(stacked_bars(of_pair))))
+        st.image(_picture(str(stacked_bars(of_pair, columns))))
     if analysis["agreement"]:
         st.subheader("Agreement")
         names = ("task", "system", "question", "fleiss_kappa", "krippendorff_alpha", "level", "n", "reason")
@@ -156,7 +160,8 @@ def _admin(desk: Desk) -> None:
         )
 
 
-_STYLE = """<style>text { font: 12px sans-serif; fill: #777; } .a { fill: #0068a8; } .b { fill: #c96a00; } .none { fill: #bbb; }
+_STYLE = """<style>svg { --s0: #0068a8; --s1: #c96a00; --s2: #00845f; --s3: #a2478a; --s4: #3e9bd0; --s5: #6b6459; --s6: #8a7a00;
+--s7: #5c4fb0; --hair: #bbb; } text { font: 12px sans-serif; fill: #777; }
 .whisker { stroke: #222; stroke-width: 1.4; fill: none; } .middle { stroke: #888; fill: none; }</style>"""
 
 

@@ -62,13 +62,13 @@ function start(host, tell) {
     const decoded = [];
     item.sets.forEach((names, side) => {
       const set = element("figure", "set");
-      if (item.sets.length > 1) set.append(element("figcaption", "", item.sets[side].length > 1 ? `Set ${"AB"[side]}` : side ? "Right" : "Left"));
+      if (item.sets.length > 1) set.append(element("figcaption", "", item.sides[side]));
       const grid = element("div", "grid");
       grid.style.setProperty("--columns", Math.min(item.columns, names.length));
       names.forEach((name, number) => {
         const button = element("button", "thumb");
         button.type = "button";
-        const where = item.sets.length > 1 ? `${side ? "right" : "left"} set, ` : "";
+        const where = item.sets.length > 1 ? `${item.sides[side]}, ` : "";
         button.setAttribute("aria-label", `Image ${number + 1} of ${names.length}, ${where}enlarge`);
         const image = element("img");
         image.alt = "";
@@ -76,7 +76,7 @@ function start(host, tell) {
         image.src = url(name);
         decoded.push(image.decode());
         button.append(image);
-        button.addEventListener("click", () => enlarge(name));
+        button.addEventListener("click", (event) => enlarge(name, event.detail > 0 && button));
         grid.append(button);
       });
       set.append(grid);
@@ -101,6 +101,7 @@ function start(host, tell) {
     });
     focused = Math.max(0, item.questions.findIndex((question) => !(question.name in chosen)));
     draw();
+    if (root.getBoundingClientRect().top < 0) root.scrollIntoView({ block: "start" }); // On a phone the caption comes first again.
     try {
       await Promise.all(decoded);
     } catch {
@@ -182,9 +183,11 @@ function start(host, tell) {
     load(view.position - 1);
   }
 
-  function enlarge(name) {
+  function enlarge(name, clicked) {
     const dialog = $("large");
     dialog.querySelector("img").src = url(name);
+    // After a click the keys must not be the image's: Enter goes on.
+    dialog.onclose = () => { if (clicked) clicked.blur(); };
     dialog.showModal();
   }
 
@@ -201,7 +204,11 @@ function start(host, tell) {
     if ($("large").open) return;
     const from = event.composedPath()[0];
     if (from instanceof HTMLInputElement || from instanceof HTMLTextAreaElement) return;
-    if (/^[1-9]$/.test(event.key)) { event.preventDefault(); choose(focused, Number(event.key) - 1); }
+    if (/^[1-9]$/.test(event.key)) {
+      event.preventDefault();
+      if (from.classList?.contains("thumb")) from.blur(); // Who answers by a number goes on by Enter.
+      choose(focused, Number(event.key) - 1);
+    }
     else if (event.key === "Enter" && !(from instanceof HTMLButtonElement && from.classList.contains("thumb"))) { event.preventDefault(); submit(); }
     else if (event.key === "z" || event.key === "Z") { event.preventDefault(); undo(); }
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") {

@@ -53,6 +53,9 @@ def test_known_preferences_are_found_again(study):
             assert share["interval"]["low"] <= expected <= share["interval"]["high"]
         assert row["p_holm"] < 0.01
     assert all(side["p"] > 0.05 for side in analysis["sides"])
+    # Simulated raters neither tire nor learn.
+    assert [row["measure"] for row in analysis["order"]] == ["seconds", "share indifferent"] * 2
+    assert all(row["p"] > 0.05 and row["n_raters"] == 220 for row in analysis["order"])
     assert [row["system"] for row in analysis["ranking"]] == ["right", "half"] * 2
 
 

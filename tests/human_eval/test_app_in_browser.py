@@ -148,8 +148,12 @@ def test_two_raters_go_through_a_study_by_keyboard_and_by_mouse(browser, served)
     keys.wait_for(4)
     assert len(answers(served)[0]) == 8
 
+    assert "Set A" in keys.page.locator(".rate").inner_text()
     for number in range(4, 7):
         keys.wait_for(number)
+        if number == 5:  # A look at the large view by the mouse; then Enter is not the image's.
+            keys.page.locator(".thumb").first.click()
+            keys.page.locator("dialog").click()
         for key in ("3", "2", "Enter"):
             keys.page.keyboard.press(key)
     for number in range(2, 7):
