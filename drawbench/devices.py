@@ -30,3 +30,14 @@ def cpu_has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     except (OSError, StopIteration):
         return False
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags.split())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Says whether an error is that a device's memory, or this machine's, was too small."""
+    if isinstance(error, MemoryError):
+        return True
+    if type(error).__name__ in ("OutOfMemoryError", "AcceleratorError"):
+        return "out of memory" in str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    )

@@ -84,14 +84,19 @@ def _leftovers(folder: Path) -> Iterator[Path]:
         yield from (path for path in folder.iterdir() if is_leftover(path.name))
 
 
-def _alive(leftover: Path) -> bool:
-    match = _LEFTOVER.match(leftover.name)
-    if match is None or match["host"] != host():
-        return True  # Another machine's: who can say?
+def alive(pid: int) -> bool:
+    """Says whether another process of this machine has that number; never this one itself, whose unfinished files are old."""
     try:
-        os.kill(int(match["pid"]), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return int(match["pid"]) != os.getpid()
+    return pid != os.getpid()
+
+
+def _alive(leftover: Path) -> bool:
+    match = _LEFTOVER.match(leftover.name)
+    if match is None or match["host"] != host():
+        return True  # Another machine's: who can say?
+    return alive(int(match["pid"]))

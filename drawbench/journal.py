@@ -46,6 +46,10 @@ class Record:
     reason: str | None = None
     """Why it was refused, or how it failed."""
     traceback: str | None = None
+    tar: str | None = None
+    """The tar that the PNG lies in; None: it is a file of its own."""
+    offset: int | None = None
+    """Of the PNG's first byte in its tar."""
 
 
 _FIELDS = Record.__dataclass_fields__.keys()
@@ -82,11 +86,18 @@ class Journal:
 
     def write(self, record: Record) -> None:
         """Appends a record and syncs it."""
+        self._append(journal_line(record))
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Appends something that befell the writer and not one image, such as a smaller batch."""
+        self._append(canonical_json({"journal": SCHEMA_VERSION, "at": now(), **event}).encode() + b"\n")
+
+    def _append(self, line: bytes) -> None:
         if self._file is None:
             self._file = open(self.path, "ab")  # noqa: SIM115  closed in __exit__; no file where nothing is to say
             self._file.write(canonical_json(self._header).encode() + b"\n")
             sync_folder(self.path.parent)
-        self._file.write(journal_line(record))
+        self._file.write(line)
         self._file.flush()
         os.fsync(self._file.fileno())
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import time
-import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator as Yields
+from contextlib import closing
 from typing import NamedTuple
 
 from drawbench.errors import UserError
-from drawbench.files import write_atomic
-from drawbench.images import encode_png
-from drawbench.interfaces import Drawn, Generator, Item, Refused
-from drawbench.journal import Journal, Record, journal_line, now
+from drawbench.executors.batch import BatchSize
+from drawbench.executors.local import draw_here
+from drawbench.interfaces import Generator, Item
+from drawbench.journal import Record
 from drawbench.progress import progress, say
 from drawbench.store import Run
 
+Draw = Callable[[Sequence[Item], BatchSize], Yields[list[Record], None, None]]
+"""Draws items and yields their records, batch by batch, as they are on disk."""
 _SHOWN_FAILURES = 5
 _GIVE_UP_AFTER = 20
 """Failures of the first images, all for one reason: it is not the prompts."""
@@ -58,37 +58,27 @@ class Summary(NamedTuple):
         return text + ("; the same command tries the failed ones again" if self.failed else "")
 
 
-def pending(run: Run, items: Sequence[Item]) -> list[Item]:
-    """Returns the items that are yet to be drawn.
-
-    An image counts as drawn where the journal says so and the file is there in its recorded size (content is checked
-    by `drawbench verify`). A refusal stands; a failure is tried again.
-    """
-    records, sizes = run.records(), run.present()
-
-    def open_(item: Item) -> bool:
-        key = (item.prompt.id, item.sample)
-        record = records.get(key)
-        if record is None or record.status == "failed":
-            return True
-        if record.status == "refused":
-            return False
-        return sizes.get(key) != record.bytes or not all(run.extra_path(name, *key).is_file() for name in record.extras)
-
-    return [item for item in items if open_(item)]
-
-
-def generate(run: Run, generator: Generator, items: Sequence[Item], *, batch_size: int, device: str) -> Summary:
-    """Draws the items that the run lacks, each image on disk and in the journal before the next batch.
+def generate(
+    run: Run,
+    generator: Generator,
+    items: Sequence[Item],
+    *,
+    batch_size: int | BatchSize,
+    device: str,
+    draw: Draw | None = None,
+) -> Summary:
+    """Draws the items that the run lacks.
 
     A generator may have more than its Protocol: ``prepare(items)`` is called before the first image, and what it raises
     ends the run; ``remarks(items)`` says at the end what is to be known of them; ``changed(item, facts)`` whether an
     image that is there would be another now.
 
-    Killed at any moment, it loses at most the batch in the making; the next call goes on, with the same bytes.
+    ``draw`` draws items and yields their records as they are on disk; by default this process does it. Killed at any moment,
+    it loses at most two batches: the one in the making and the one on its way to the disk. The next call goes on, with the same
+    bytes.
     """
     start = time.monotonic()
-    to_draw = pending(run, items)
+    to_draw = run.lacking(items)
     left = {(item.prompt.id, item.sample) for item in to_draw}
     before = {key: record for key, record in run.records().items() if key not in left}
     _refuse_other_sources(run, generator, items, before)
@@ -101,15 +91,14 @@ def generate(run: Run, generator: Generator, items: Sequence[Item], *, batch_siz
     already = len(items) - len(to_draw)
     if to_draw:
         run.clear_leftovers()
-        if hasattr(generator, "prepare"):
-            generator.prepare(to_draw)
+        batch = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
+        drawing = draw(to_draw, batch) if draw else draw_here(run, generator, to_draw, batch, device)
         with (
-            Journal(run.path, {"batch_size": batch_size, "device": device}) as journal,
+            closing(drawing),
             progress(len(items), unit=" images", label=run.manifest.system.name, done=already) as bar,
         ):
-            for first in range(0, len(to_draw), batch_size):
-                for record in _draw(run, generator, to_draw[first : first + batch_size], batch_size, device):
-                    journal.write(record)
+            for records in drawing:
+                for record in records:
                     done[record.status] += 1
                     bar.update()
                     if record.status == "failed":
@@ -134,80 +123,6 @@ def _refuse_other_sources(
         record = before.get((item.prompt.id, item.sample))
         if record is not None and record.status == "drawn" and (what := generator.changed(item, record.facts)):
             raise UserError(f"{run.path} holds other images: {what}; give a new -o, or delete that image from the run")
-
-
-def _draw(run: Run, generator: Generator, batch: Sequence[Item], batch_size: int, device: str) -> Iterator[Record]:
-    start = time.monotonic()
-    try:
-        results = _call(generator, batch, batch_size)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a plug-in raises is told of the image that it befell
-        if len(batch) == 1:
-            yield _failure(batch[0], error, device)
-            return
-        for item in batch:  # One by one: only the guilty item is journalled as failed.
-            yield from _draw(run, generator, [item], batch_size, device)
-        return
-    seconds = (time.monotonic() - start) / len(batch)
-    for item, result in zip(batch, results, strict=True):
-        if isinstance(result, Refused):
-            yield _record(item, "refused", device=device, seconds=seconds, reason=result.reason)
-            continue
-        try:
-            record, files = _prepare(run, item, result, seconds, device)
-        except Exception as error:  # noqa: BLE001  not an image, or facts that cannot be written
-            yield _failure(item, error, device)
-            continue
-        for path, data in files.items():  # Extras first: an image that is there is whole with all that belongs to it.
-            write_atomic(path, data)
-        yield record
-
-
-def _call(generator: Generator, batch: Sequence[Item], batch_size: int) -> Sequence[Drawn | Refused]:
-    surplus = batch_size - len(batch) if generator.pads else 0
-    given = [*batch, *[batch[-1]] * surplus]
-    results = generator.generate(given)
-    if len(results) != len(given):
-        raise ValueError(
-            f"the generator returned {len(results)} results for {len(given)} items; one each is needed, in order"
-        )
-    return results[: len(batch)]
-
-
-def _prepare(run: Run, item: Item, drawn: Drawn, seconds: float, device: str) -> tuple[Record, dict[Path, bytes]]:
-    """Returns the record of an image and its files, the image last; what is wrong with them is found before one is written."""
-    for name in drawn.extras:
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-            raise ValueError(f"the extra image {name!r} needs a name of A-Z a-z 0-9 _ and -")
-    extras = {name: encode_png(image) for name, image in drawn.extras.items()}
-    png = encode_png(drawn.image)
-    record = _record(
-        item,
-        "drawn",
-        sha256=hashlib.sha256(png).hexdigest(),
-        bytes=len(png),
-        width=drawn.image.width,
-        height=drawn.image.height,
-        seconds=seconds,
-        device=device,
-        prompt_used=drawn.prompt_used,
-        extras={name: hashlib.sha256(data).hexdigest() for name, data in extras.items()},
-        facts=dict(drawn.facts),
-    )
-    journal_line(record)
-    files = {run.extra_path(name, item.prompt.id, item.sample): data for name, data in extras.items()}
-    return record, files | {run.image_path(item.prompt.id, item.sample): png}
-
-
-def _record(item: Item, status: str, **fields: object) -> Record:
-    if isinstance(seconds := fields.get("seconds"), float):
-        fields["seconds"] = round(seconds, 6)
-    return Record(item.prompt.id, item.sample, status, item.seed, now(), **fields)  # type: ignore[arg-type]
-
-
-def _failure(item: Item, error: BaseException, device: str) -> Record:
-    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    trace = None if isinstance(error, UserError) else "".join(traceback.format_exception(error))[-4000:]
-    return _record(item, "failed", device=device, reason=reason, traceback=trace)
 
 
 def _tell(record: Record, count: int) -> None:

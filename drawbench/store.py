@@ -1,7 +1,7 @@
 """Runs on disk: a folder that says what was drawn, by what, and what it is worth.
 
-``run.json`` · ``prompts.jsonl`` · ``images/<prompt id>/<sample>.png`` · ``journal/<writer>.jsonl`` ·
-``extras/<name>/…`` · ``scores/<metric>.<hash8>.json`` and ``.parquet``
+``run.json`` · ``prompts.jsonl`` · ``images/<prompt id>/<sample>.png``, or tars (`drawbench.image_tar`) ·
+``journal/<writer>.jsonl`` · ``extras/<name>/…`` · ``scores/<metric>.<hash8>.json`` and ``.parquet``
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 from drawbench import __version__
 from drawbench.errors import UserError
 from drawbench.files import sweep, write_atomic
+from drawbench.image_tar import mend_tars, tar_path, tar_sizes
 from drawbench.interfaces import Item, Prompt, PromptSet
 from drawbench.journal import Record, journals, read_journal
 from drawbench.prompts import make_prompt_set
@@ -27,6 +28,7 @@ from drawbench.protocol import canonical_json, differences, digest
 from drawbench.scores import ScoreFile, read_scores
 
 SCHEMA_VERSION = 1
+Store = Literal["png", "tar"]
 _IMAGE = re.compile(r"(0|[1-9][0-9]*)\.png")
 
 
@@ -74,6 +76,8 @@ class Manifest:
     created: str
     drawbench: str = __version__
     schema_version: int = SCHEMA_VERSION
+    store: Store = "png"
+    """How new images are kept; the journal says of each where it lies."""
 
     def identity(self) -> dict[str, Any]:
         """Returns what another command must agree with to go on with this run."""
@@ -87,6 +91,32 @@ class Manifest:
         }
         prompts = f"{self.prompt_set} {self.prompt_set_sha256[:12]}"
         return {**system, **parts, "prompts": prompts, "seed": self.seed, "dtype": self.dtype}
+
+
+class Place(NamedTuple):
+    """Where a drawn image lies: a file, or a part of a tar."""
+
+    file: Path
+    offset: int | None
+    """In a tar."""
+    size: int | None
+
+    def read(self) -> bytes:
+        """Returns the PNG. Raises an OSError where it is gone; whether it is whole, `drawbench verify` says."""
+        if self.offset is None:
+            return self.file.read_bytes()
+        with open(self.file, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.size)
+
+    def is_there(self) -> bool:
+        """Says whether its bytes are there, of a tar in their number."""
+        if self.offset is None:
+            return self.file.is_file()
+        return self.file.is_file() and self.file.stat().st_size >= self.offset + (self.size or 0)
+
+    def __str__(self) -> str:
+        return str(self.file) if self.offset is None else f"{self.file} at byte {self.offset}"
 
 
 class Run:
@@ -162,8 +192,14 @@ class Run:
         samples = range(self.manifest.plan.samples)
         return [Item(p, s, image_seed(self.manifest.seed, p.id, s)) for p in prompts for s in samples]
 
+    def place(self, record: Record) -> Place:
+        """Returns where a drawn image lies."""
+        if record.tar is not None:
+            return Place(tar_path(self.path, record.tar), record.offset or 0, record.bytes)
+        return Place(self.image_path(record.prompt, record.sample), None, record.bytes)
+
     def image_path(self, prompt_id: str, sample: int) -> Path:
-        """Returns where an image lies."""
+        """Returns where an image lies that is a file of its own."""
         return self.path / "images" / prompt_id / f"{sample}.png"
 
     def extra_path(self, name: str, prompt_id: str, sample: int) -> Path:
@@ -181,7 +217,7 @@ class Run:
                     if key not in of_kind or record.at >= of_kind[key].at:
                         of_kind[key] = record
         kept = {key: drawn[key] for key, record in latest.items() if record.status != "drawn" and key in drawn}
-        return latest | {key: record for key, record in kept.items() if self.image_path(*key).is_file()}
+        return latest | {key: record for key, record in kept.items() if self.place(record).is_there()}
 
     def drawn(self) -> list[Record]:
         """Returns the plan's drawn images in the order of prompt id and sample: the order of features and values."""
@@ -189,23 +225,55 @@ class Run:
         return [record for key, record in sorted(self.records().items()) if record.status == "drawn" and key in planned]
 
     def present(self) -> dict[tuple[str, int], int]:
-        """Returns the sizes in bytes of the image files that are there."""
-        sizes = {}
-        for prompt in self.prompts:
-            folder = self.path / "images" / prompt
-            if not folder.is_dir():
-                continue
-            for entry in os.scandir(folder):
-                if match := _IMAGE.fullmatch(entry.name):
-                    sizes[prompt, int(match[1])] = entry.stat().st_size
+        """Returns the sizes in bytes of the image files that are there; images in tars have none."""
+        sizes: dict[tuple[str, int], int] = {}
+        images = self.path / "images"
+        if not images.is_dir():
+            return sizes
+        for folder in os.scandir(images):
+            if folder.name in self.prompts and folder.is_dir():
+                for entry in os.scandir(folder):
+                    if match := _IMAGE.fullmatch(entry.name):
+                        sizes[folder.name, int(match[1])] = entry.stat().st_size
         return sizes
+
+    def lacking(self, items: Sequence[Item]) -> list[Item]:
+        """Returns the items that are yet to be drawn.
+
+        An image counts as drawn where the journal says so and its bytes are there in their number (content is checked by
+        `drawbench verify`). A refusal stands; a failure is tried again.
+        """
+        records, sizes, tars = self.records(), self.present(), tar_sizes(self.path)
+
+        def lacks(item: Item) -> bool:
+            key = (item.prompt.id, item.sample)
+            record = records.get(key)
+            if record is None or record.status == "failed":
+                return True
+            if record.status == "refused":
+                return False
+            if record.tar is not None:
+                whole = tars.get(record.tar, 0) >= (record.offset or 0) + (record.bytes or 0)
+            else:
+                whole = sizes.get(key) == record.bytes
+            return not whole or not all(self.extra_path(name, *key).is_file() for name in record.extras)
+
+        return [item for item in items if lacks(item)]
+
+    def set_batch_size(self, size: int) -> None:
+        """Writes another batch size into the manifest: what ``--batch-size auto`` goes on with."""
+        with _locked(self.path):
+            there = _read_manifest(self.path)
+            self.manifest = replace(there, batch_size=size)
+            self._write()
 
     def clear_leftovers(self) -> None:
         """Deletes the unfinished files of writers that were killed."""
-        images = [self.path / "images" / prompt for prompt in self.prompts]
-        extras = [folder / prompt for folder in sorted((self.path / "extras").glob("*")) for prompt in self.prompts]
-        for folder in (self.path, self.path / "journal", self.path / "scores", *images, *extras):
+        roots = [self.path / "images", *sorted((self.path / "extras").glob("*"))]
+        there = [Path(entry) for root in roots if root.is_dir() for entry in os.scandir(root) if entry.is_dir()]
+        for folder in (self.path, self.path / "journal", self.path / "scores", *there):
             sweep(folder)
+        mend_tars(self.path)
 
     def score_files(self) -> list[ScoreFile]:
         """Returns the run's scores, by metric and then by age, the latest last."""
@@ -226,10 +294,13 @@ def _read_manifest(path: Path) -> Manifest:
         system = {name: content["system"][name] for name in System.__dataclass_fields__}
         ids = content["plan"]["prompt_ids"]
         plan = Plan(None if ids is None else tuple(ids), content["plan"]["samples"])
-        fields = {name: content[name] for name in Manifest.__dataclass_fields__}
+        fields = {name: content[name] for name in Manifest.__dataclass_fields__ if name != "store"}
+        fields["store"] = content.get("store", "png")
         made = Manifest(**(fields | {"system": System(**system), "plan": plan}))
         if not isinstance(made.seed, int) or not isinstance(plan.samples, int) or plan.samples < 1:
             raise ValueError("seed and samples must be whole numbers")
+        if made.store not in get_args(Store):
+            raise ValueError(f"its store is {made.store!r}; this version knows {', '.join(get_args(Store))}")
         if made.system.digest != content["system"]["digest"]:
             raise ValueError("the system is not the one that its digest is of")
         return made

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from drawbench.errors import UserError
-from drawbench.files import is_leftover, sha256_file
+from drawbench.files import is_leftover
+from drawbench.image_tar import is_tar
 from drawbench.journal import Record
 from drawbench.progress import progress
 from drawbench.scores import images_digest, read_scores
-from drawbench.store import Run
+from drawbench.store import Place, Run
 
 
 class Finding(NamedTuple):
@@ -57,7 +59,7 @@ def verify(run: Run) -> list[Finding]:
             bar.update()
     for record in records.values():
         if record.status == "drawn":
-            expected.add(run.image_path(record.prompt, record.sample))
+            expected.add(run.place(record).file)
             expected |= {run.extra_path(name, record.prompt, record.sample) for name in record.extras}
     findings += _surplus(run, expected | {run.image_path(*key) for key in planned})
     findings += _scores(run)
@@ -108,19 +110,23 @@ def _check(run: Run, record: Record | None, prompt: str, sample: int) -> Iterato
     elif record.status == "failed":
         yield Finding("failed", where, record.reason or "failed", REDRAW, True)
     elif record.status == "drawn":
-        yield from _check_file(run, image, record.sha256, record.bytes)
+        yield from _check_file(run, run.place(record), record.sha256)
         for name, sha256 in record.extras.items():
-            yield from _check_file(run, run.extra_path(name, prompt, sample), sha256, None)
+            yield from _check_file(run, Place(run.extra_path(name, prompt, sample), None, None), sha256)
 
 
-def _check_file(run: Run, file: Path, sha256: str | None, size: int | None) -> Iterator[Finding]:
-    where = str(file.relative_to(run.path))
-    if not file.is_file():
+def _check_file(run: Run, place: Place, sha256: str | None) -> Iterator[Finding]:
+    where = str(place).removeprefix(f"{run.path}/")
+    try:
+        data = place.read()
+    except OSError:
         yield Finding("missing", where, "was drawn and is gone", REDRAW, True)
-    elif size is not None and (actual := file.stat().st_size) < size:
-        yield Finding("truncated", where, f"has {actual} of {size} bytes", REDRAW, True)
-    elif sha256_file(file) != sha256:
-        yield Finding("altered", where, "is not the file that was drawn (another sha256)", _delete(where), True)
+        return
+    if place.size is not None and len(data) < place.size:
+        yield Finding("truncated", where, f"has {len(data)} of {place.size} bytes", REDRAW, True)
+    elif hashlib.sha256(data).hexdigest() != sha256:
+        file = str(place.file.relative_to(run.path))
+        yield Finding("altered", where, "is not the image that was drawn (another sha256)", _delete(file), True)
 
 
 def _delete(where: str) -> str:
@@ -133,7 +139,10 @@ def _surplus(run: Run, expected: set[Path]) -> Iterator[Finding]:
             if file.is_dir() or file in expected:
                 continue
             where = str(file.relative_to(run.path))
-            if is_leftover(file.name):
+            if is_tar(file.name):
+                whole = "belongs to no image of this run (its images were drawn again elsewhere)"
+                yield Finding("surplus", where, whole, f"delete {where}", False)
+            elif is_leftover(file.name):
                 yield Finding(
                     "leftover", where, "is the unfinished file of a writer that was killed", f"delete {where}", False
                 )

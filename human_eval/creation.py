@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import secrets
 from collections import defaultdict
@@ -25,7 +26,7 @@ from drawbench.interfaces import Prompt
 from drawbench.journal import now
 from drawbench.progress import progress
 from drawbench.protocol import canonical_json, digest
-from drawbench.store import Run
+from drawbench.store import Place, Run
 
 
 class _Chosen(NamedTuple):
@@ -239,11 +240,13 @@ def _write_images(
     path: Path, items: Sequence[Item], named: Mapping[str, Run], chosen: Sequence[_Chosen], secret: str
 ) -> dict[str, Any]:
     """Writes every image that is shown, and returns how they are made and the digest of them all."""
-    source: dict[str, Path] = {}
+    source: dict[str, Place] = {}
+    records = {name: run.records() for name, run in named.items()}
     for prompt, samples in chosen:
         for (_, name), numbers in samples.items():
             for sample in numbers:
-                source[_name(secret, name, prompt.id, sample)] = named[name].image_path(prompt.id, sample)
+                place = named[name].place(records[name][prompt.id, sample])
+                source[_name(secret, name, prompt.id, sample)] = place
     spoils = {
         name: item.sides[0].images[number]
         for item in items
@@ -251,14 +254,14 @@ def _write_images(
         for number, name in enumerate(item.sides[1].images)
     }
     sides = []
-    for file in source.values():
-        with Image.open(file) as image:
+    for place in source.values():
+        with Image.open(io.BytesIO(place.read())) as image:
             sides.append(max(image.size))
     side = common_side(sides)
     hashes = {}
     with progress(len(source) + len(spoils), unit=" images", label="make stimuli") as bar:
-        for name, file in (*source.items(), *((name, source[of]) for name, of in spoils.items())):
-            with Image.open(file) as image:
+        for name, place in (*source.items(), *((name, source[of]) for name, of in spoils.items())):
+            with Image.open(io.BytesIO(place.read())) as image:
                 data = alike(spoilt(image, name) if name in spoils else image, side)
             write_atomic(path / "images" / name, data)
             hashes[name] = hashlib.sha256(data).hexdigest()

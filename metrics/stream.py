@@ -194,13 +194,13 @@ def _parts(group: Sequence[int], first: Record, batch_size: int) -> Iterator[Seq
 
 
 def _read(run: Run, record: Record) -> NDArray[np.uint8]:
-    path = run.image_path(record.prompt, record.sample)
+    where = run.place(record)
     try:
-        data = path.read_bytes()
+        data = where.read()
     except OSError as error:
-        raise UserError(f"{path} was drawn and is not there; `drawbench verify {run.path}` says what to do") from error
+        raise UserError(f"{where} was drawn and is not there; `drawbench verify {run.path}` says what to do") from error
     if hashlib.sha256(data).hexdigest() != record.sha256:
-        raise UserError(f"{path} is not the file that was drawn; `drawbench verify {run.path}` says what to do")
+        raise UserError(f"{where} is not the file that was drawn; `drawbench verify {run.path}` says what to do")
     return decode_rgb(data)
 
 

@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import PIL.Image
@@ -16,7 +15,7 @@ from drawbench.journal import Record
 from drawbench.prompts import select
 from drawbench.reports.comparison import Comparison, Section
 from drawbench.reports.digits import plain
-from drawbench.store import Run
+from drawbench.store import Place, Run
 
 MOST_PROMPTS = 200
 MOST_IMAGES = 4_000
@@ -60,8 +59,8 @@ class Gallery(NamedTuple):
     quality: int
 
 
-class _Place(NamedTuple):
-    file: Path | None
+class _Shown(NamedTuple):
+    place: Place | None
     why: str
 
 
@@ -77,7 +76,7 @@ def galleries(comparison: Comparison, runs: Sequence[Run]) -> list[Gallery]:
         {name: _places(run, prompts) for name, run in own.items()}
         for own, prompts in zip(of_section, chosen, strict=True)
     ]
-    files = [place.file for own in places for column in own.values() for place in column if place.file is not None]
+    files = [shown.place for own in places for column in own.values() for shown in column if shown.place is not None]
     encoded, side, quality = _encode(files)
     found = []
     for section, own, part, prompts in zip(comparison.sections, places, planned, chosen, strict=True):
@@ -96,26 +95,26 @@ def _planned(runs: Sequence[Run]) -> PromptSet:
     return PromptSet(whole.name, [prompt for prompt in whole.prompts if prompt.id in ids], whole.sha256)
 
 
-def _places(run: Run, prompts: Sequence[Prompt]) -> list[_Place]:
+def _places(run: Run, prompts: Sequence[Prompt]) -> list[_Shown]:
     records = run.records()
     planned = {item.prompt.id for item in run.items()}
-    return [_place(run, prompt.id, records.get((prompt.id, SAMPLE)), prompt.id in planned) for prompt in prompts]
+    return [_shown(run, records.get((prompt.id, SAMPLE)), prompt.id in planned) for prompt in prompts]
 
 
-def _place(run: Run, prompt: str, record: Record | None, planned: bool) -> _Place:
+def _shown(run: Run, record: Record | None, planned: bool) -> _Shown:
     if not planned:
-        return _Place(None, "not planned")
+        return _Shown(None, "not planned")
     if record is None:
-        return _Place(None, "not drawn")
+        return _Shown(None, "not drawn")
     if record.status != "drawn":
-        return _Place(None, f"{record.status}: {shortened(record.reason or 'no reason was given')}")
-    path = run.image_path(prompt, SAMPLE)
-    return _Place(path, "") if path.is_file() else _Place(None, "drawn, but the file is gone")
+        return _Shown(None, f"{record.status}: {shortened(record.reason or 'no reason was given')}")
+    place = run.place(record)
+    return _Shown(place, "") if place.is_there() else _Shown(None, "drawn, but the file is gone")
 
 
-def _picture(system: str, place: _Place, encoded: Mapping[Path, str | None], facts: _Facts | None) -> Picture:
-    data = encoded[place.file] if place.file is not None else None
-    why = place.why or ("" if data else "drawn, but the file cannot be read")
+def _picture(system: str, shown: _Shown, encoded: Mapping[Place, str | None], facts: _Facts | None) -> Picture:
+    data = encoded[shown.place] if shown.place is not None else None
+    why = shown.why or ("" if data else "drawn, but the file cannot be read")
     return Picture(system, data, why, *(facts or _Facts([], [])))
 
 
@@ -148,7 +147,7 @@ def shortened(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} … ({len(text):,} characters)"
 
 
-def _encode(files: Sequence[Path]) -> tuple[dict[Path, str | None], int, int]:
+def _encode(files: Sequence[Place]) -> tuple[dict[Place, str | None], int, int]:
     """Returns all images on the best rung of the ladder that they fit on: what a few of them take is tried first."""
     few = files[:: max(1, len(files) // TRIED)]
     rungs = list(LADDER)
@@ -166,10 +165,10 @@ def _encode(files: Sequence[Path]) -> tuple[dict[Path, str | None], int, int]:
         return dict(zip(files, pool.map(lambda file: _jpeg(file, side, quality), files), strict=True)), side, quality
 
 
-def _jpeg(file: Path, side: int, quality: int) -> str | None:
+def _jpeg(place: Place, side: int, quality: int) -> str | None:
     stream = io.BytesIO()
     try:
-        with PIL.Image.open(file) as image:
+        with PIL.Image.open(io.BytesIO(place.read())) as image:
             rgb = image.convert("RGB")
     except (OSError, SyntaxError, PIL.Image.DecompressionBombError):  # Pillow's words for a damaged PNG.
         return None

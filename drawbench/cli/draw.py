@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from drawbench.cli.building import Ready, build_generators
 from drawbench.cli.measure import load_metrics, print_scores, score_each
 from drawbench.cli.options import (
     DTYPES,
-    by_alias,
     check_device,
     drawing_options,
     load_prompts,
@@ -21,30 +20,19 @@ from drawbench.cli.options import (
     resolve_device,
     resolve_dtype,
 )
+from drawbench.cli.workers import first_batch_size, in_processes, store_of, worker_devices
 from drawbench.errors import UserError
-from drawbench.plugins import Plugin, call, find, parse_named, source
-from drawbench.settings import on_record, parse_settings, resolve, takes
+from drawbench.plugins import find, parse_named
+from drawbench.settings import parse_settings, takes
 from drawbench.shapes.shipped import SHAPES
 
 if TYPE_CHECKING:
-    from drawbench.interfaces import Generator
     from drawbench.runner import Summary
-    from drawbench.store import Run, System
+    from drawbench.store import Run, Store
 
 DEFAULT_METRICS = ("clip_score", "text_rendering", "image_stats")
 SHAPES_METRICS = ("shapes_accuracy", "clip_score", "fd")
 """Where all prompts are of the shapes world; the CLIP is then its own."""
-
-
-class Ready(NamedTuple):
-    """A generator that can draw, and the system that it is."""
-
-    alias: str
-    generator: Generator
-    dtype: str
-    """As asked for, where the generator has a choice."""
-    system: System
-    device: str
 
 
 @click.command(short_help="Draw images.")
@@ -86,8 +74,14 @@ def run(context: click.Context, /, metrics: Sequence[str], reference: str | None
       drawbench run --generator imagen --checkpoint shapes --prompts shapes --dtype auto -o out
       drawbench run --generator a=folder --set a.path=A/ --generator b=folder --set b.path=B/ --prompts drawbench -o out
     """
+    from drawbench.executors.shard import find_shard
     from drawbench.reports.write import summary_lines, write_report
 
+    if (part := find_shard(given["shard"])).count > 1:
+        raise UserError(
+            f"this process is to draw {part.line()}, and run scores whole runs: draw the parts with drawbench generate, then "
+            "drawbench score and drawbench report"
+        )
     check_device(given["device"])
     aliases = list(parse_named(given["generators"]))
     in_shapes = set(given["prompt_specs"]) == {SHAPES}
@@ -129,17 +123,23 @@ def draw(
     seed: int,
     limit: str | None,
     categories: Sequence[str],
-    batch_size: int,
+    batch_size: str,
+    processes: str,
+    shard: str | None,
+    store: Store | None,
     dtype: str,
     ready: Sequence[Ready] | None = None,
     **given: Any,
 ) -> list[tuple[Run, Summary]]:
     """Draws every generator on every prompt set, and returns the runs and what was done."""
+    from drawbench.executors.batch import BatchSize
+    from drawbench.executors.shard import claimed, find_shard
     from drawbench.journal import now
     from drawbench.prompts import select
     from drawbench.runner import generate as draw_run
     from drawbench.store import Manifest, Plan, Run
 
+    part = find_shard(shard)
     sets = [load_prompts(spec) for spec in prompt_specs]
     chosen = {prompt_set.name: [prompt.id for prompt in select(prompt_set, limit, categories)] for prompt_set in sets}
     if len({prompt_set.name for prompt_set in sets}) < len(sets):
@@ -152,6 +152,7 @@ def draw(
         for prompt_set in sets:
             path = output if into_folder else output / f"{one.alias}-{prompt_set.name}"
             ids = chosen[prompt_set.name]
+            begun = Run.open(path).manifest if (path / "run.json").is_file() else None
             whole = len(ids) == len(prompt_set.prompts)
             manifest = Manifest(
                 system=one.system,
@@ -161,20 +162,33 @@ def draw(
                 seed=seed,
                 dtype=one.dtype,
                 plan=Plan(None if whole else tuple(ids), samples or 1),
-                batch_size=batch_size,
+                batch_size=first_batch_size(batch_size, one.device, begun),
                 created=now(),
+                store=store_of(path, store, begun),
             )
-            if samples is not None and (path / "run.json").is_file():
-                there = Run.open(path).manifest.plan.samples
+            if samples is not None and begun is not None:
+                there = begun.plan.samples
                 if samples < there:
                     raise UserError(
                         f"{path} has {there} samples per prompt; --samples {samples} takes none away: leave it out, give "
                         "as many or more, or draw into another folder"
                     )
             started.append((Run.start(path, manifest, prompt_set), one, ids))
+    if part.count > 1:
+        click.echo(f"drawing {part.line()}", err=True)
     drawn = []
     for made, one, ids in started:  # All of them could be started: now the long work.
-        summary = draw_run(made, one.generator, made.items(ids), batch_size=batch_size, device=one.device)
+        first = first_batch_size(batch_size, one.device, made.manifest)
+        devices = worker_devices(processes, one.device, part)
+        with claimed(made.path, part):
+            summary = draw_run(
+                made,
+                one.generator,
+                part.of(made.items(ids)),
+                batch_size=BatchSize(first, batch_size == "auto"),
+                device=one.device,
+                draw=in_processes(made, one, devices, settings, given) if len(devices) > 1 else None,
+            )
         click.echo(summary.line(made))
         for remark in summary.remarks:
             click.echo(f"note: {remark}", err=True)
@@ -200,58 +214,3 @@ def _dtype(given: Mapping[str, Any], *, into_folder: bool) -> str:
     folders = [output] if into_folder else [output / f"{alias}-{name}" for alias in drawing for name in sets]
     begun = [Run.open(path).manifest.dtype for path in folders if (path / "run.json").is_file()]
     return resolve_dtype(resolve_device(given["device"]), [name for name in begun if name in DTYPES])
-
-
-def build_generators(settings: Mapping[str, Mapping[str, str]], given: Mapping[str, Any]) -> list[Ready]:
-    """Builds every generator before anything is drawn, so that what is typed wrong is said at once."""
-    named = parse_named(given["generators"])
-    if given["name"] is not None and len(named) > 1:
-        raise UserError(
-            "--name names one system; with several generators give each an alias: --generator NAME=generator"
-        )
-    checkpoints = by_alias(given["checkpoints"], list(named), "--checkpoint")
-    ready = []
-    for alias, name in named.items():
-        plugin = find("generators", name)
-        system_name = given["name"] or alias
-        if plugin.name == "folder" and system_name == "folder":
-            raise UserError("imported images need a name of their own: --generator NAME=folder, or --name NAME")
-        if not re.fullmatch(r"[^/\\\x00-\x1f]{1,100}", system_name):
-            raise UserError(f"the name {system_name!r} cannot be used: give 1 to 100 characters, without / and \\")
-        ready.append(_build(alias, system_name, plugin, settings[alias], checkpoints.get(alias), given))
-    return ready
-
-
-def _build(
-    alias: str,
-    system_name: str,
-    plugin: Plugin,
-    settings: Mapping[str, str],
-    checkpoint: str | None,
-    given: Mapping[str, Any],
-) -> Ready:
-    from drawbench.interfaces import Generator
-    from drawbench.store import System
-
-    factory = plugin.load()
-    values = resolve(alias, factory, settings)
-    if takes(factory, "device"):
-        device = resolve_device(given["device"])
-    else:
-        device = "cpu"
-    if checkpoint is not None and not takes(factory, "checkpoint"):
-        raise UserError(f"--checkpoint {checkpoint}: the generator {plugin.name!r} takes none")
-    standard: dict[str, Any] = {"device": device, "dtype": given["dtype"], "checkpoint": checkpoint}
-    generator = call(plugin, values, **standard)
-    if not isinstance(generator, Generator):
-        raise UserError(
-            f"generator {plugin.name!r} of {plugin.package} gave {type(generator).__name__}, which lacks one of: pads, "
-            "fingerprint(), generate(items)"
-        )
-    fingerprint = {**generator.fingerprint(), **{k: v for k, v in source(plugin).items() if k != "package"}}
-    if not all(isinstance(text, str) for pair in fingerprint.items() for text in pair):
-        raise UserError(f"generator {plugin.name!r} of {plugin.package}: its fingerprint must map text to text")
-    dtype = given["dtype"] if takes(factory, "dtype") else "of the generator"
-    return Ready(
-        alias, generator, dtype, System(system_name, plugin.name, on_record(factory, values), fingerprint), device
-    )

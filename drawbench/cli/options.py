@@ -89,7 +89,29 @@ drawing_options = together(
         "--category", "categories", multiple=True, metavar="NAME", help="Only this category. May be repeated."
     ),
     click.option(
-        "--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="Images drawn at once."
+        "--batch-size",
+        "batch_size",
+        default="8",
+        show_default=True,
+        metavar="N|auto",
+        help="Images drawn at once; auto: what the run has, else many, and half of it whenever memory is out.",
+    ),
+    click.option(
+        "--processes",
+        default="1",
+        show_default=True,
+        metavar="N|auto",
+        help="Processes of this machine that draw at once, dealt to its GPUs in turn; auto: one for each GPU.",
+    ),
+    click.option(
+        "--shard",
+        metavar="I/N",
+        help="Draw only the I-th of N parts, from 1. torchrun's and SLURM's numbers are taken without asking.",
+    ),
+    click.option(
+        "--store",
+        type=click.Choice(["png", "tar"]),
+        help="Images as files of their own, or in tars that WebDataset reads (default: what the run has, else png).",
     ),
     device_option,
     dtype_option,

@@ -45,8 +45,11 @@ class Painter:
         return Image.fromarray(pixels)
 
 
-def manifest(prompts, *, samples=1, ids=None, name="painter", seed=0, dtype="fp32", options=None, fingerprint=None):
+def manifest(
+    prompts, *, samples=1, ids=None, name="painter", seed=0, dtype="fp32", options=None, fingerprint=None, store="png"
+):
     return Manifest(
+        store=store,
         system=System(name, "painter", options or {}, fingerprint or {"painter": "1"}),
         prompt_set=prompts.name,
         prompt_set_sha256=prompts.sha256,

@@ -7,7 +7,7 @@ from PIL import Image
 from runs import Painter, image_bytes, prompt_set, start
 
 from drawbench.interfaces import Drawn
-from drawbench.runner import generate, pending
+from drawbench.runner import generate
 
 
 def draw(run, painter, batch_size=4, items=None):
@@ -61,7 +61,7 @@ def test_a_refusal_is_counted_apart_and_stands(tmp_path):
     summary = draw(run, painter)
     assert (summary.drawn, summary.refused, summary.failed) == (5, 1, 0)
     assert run.records()["001", 0].reason == "too bold"
-    assert pending(run, run.items()) == []
+    assert run.lacking(run.items()) == []
 
 
 def test_an_image_that_vanished_or_was_cut_is_drawn_again(tmp_path):
@@ -71,7 +71,7 @@ def test_an_image_that_vanished_or_was_cut_is_drawn_again(tmp_path):
     run.image_path("001", 0).unlink()
     cut = run.image_path("003", 0)
     cut.write_bytes(cut.read_bytes()[:-1])
-    assert [item.prompt.id for item in pending(run, run.items())] == ["001", "003"]
+    assert [item.prompt.id for item in run.lacking(run.items())] == ["001", "003"]
     assert draw(run, Painter()).drawn == 2
     assert image_bytes(run.path) == before
 

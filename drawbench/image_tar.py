@@ -1,0 +1,133 @@
+"""Images in tar files, as WebDataset reads them: a million images are a few hundred files.
+
+Each writer has tars of its own, ``images/<host>-<pid>-<time>-<number>.tar``. An image is ``<prompt id>_<sample>.png`` with the
+prompt's text beside it as ``.txt``; a dot in an id, at which WebDataset would cut the name, is written ``%2E``. The journal
+says in which tar and at which byte an image lies, so that reading one reads no other.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tarfile
+import time
+from pathlib import Path
+from typing import IO
+
+from drawbench.files import alive, host, sync_folder
+
+BLOCK = 512
+FULL = 2**30
+"""A writer begins another tar beyond so many bytes."""
+_NAME = re.compile(r"(?P<host>[A-Za-z0-9-]+)-(?P<pid>\d+)-\d+-\d+\.tar")
+
+
+class TarWriter:
+    """Appends images to tars of its own. What `add` has returned is on disk; a tar that was closed is whole by itself."""
+
+    def __init__(self, run: Path, full: int = FULL) -> None:
+        self.folder, self.full = run / "images", full
+        self._begun = time.time_ns()
+        self._count = 0
+        self._file: IO[bytes] | None = None
+
+    def add(self, prompt_id: str, sample: int, png: bytes, text: str) -> tuple[str, int]:
+        """Writes an image and its prompt; returns the tar's name and the byte at which the image begins."""
+        file = self._file or self._open()
+        key = f"{prompt_id.replace('.', '%2E')}_{sample}"
+        _member(file, f"{key}.txt", text.encode())
+        offset = _member(file, f"{key}.png", png)
+        file.flush()
+        os.fsync(file.fileno())
+        name = Path(file.name).name
+        if file.tell() >= self.full:
+            self.close()
+        return name, offset
+
+    def close(self) -> None:
+        """Ends the tar that is open."""
+        if self._file is not None:
+            _end(self._file)
+            self._file = None
+
+    def _open(self) -> IO[bytes]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        name = f"{host()}-{os.getpid()}-{self._begun}-{self._count}.tar"
+        self._count += 1
+        self._file = open(self.folder / name, "xb")  # noqa: SIM115  closed in close()
+        sync_folder(self.folder)
+        return self._file
+
+
+def is_tar(name: str) -> bool:
+    """Says whether a file's name is that of a tar of images."""
+    return _NAME.fullmatch(name) is not None
+
+
+def tar_path(run: Path, tar: str) -> Path:
+    """Returns where a tar of a run lies."""
+    if not _NAME.fullmatch(tar):
+        raise OSError(f"{tar!r} is not the name of a tar of images")
+    return run / "images" / tar
+
+
+def tar_sizes(run: Path) -> dict[str, int]:
+    """Returns the sizes in bytes of a run's tars."""
+    folder = run / "images"
+    if not folder.is_dir():
+        return {}
+    return {entry.name: entry.stat().st_size for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)}
+
+
+def mend_tars(run: Path) -> list[Path]:
+    """Ends the tars of writers of this machine that were killed; what stands torn at a tar's end is cut off. Returns them."""
+    mended = []
+    for name in sorted(tar_sizes(run)):
+        match, path = _NAME.fullmatch(name), run / "images" / name
+        if match is None or match["host"] != host() or alive(int(match["pid"])):
+            continue
+        end = _whole(path)
+        if end is not None:
+            with open(path, "rb+") as file:
+                file.seek(end)
+                file.truncate()
+                _end(file)
+            mended.append(path)
+    return mended
+
+
+def _whole(path: Path) -> int | None:
+    """Returns the byte behind the last whole member of a tar that has no end, or None where it has one."""
+    size, at = path.stat().st_size, 0
+    with open(path, "rb") as file:
+        while True:
+            file.seek(at)
+            header = file.read(BLOCK)
+            if header == bytes(BLOCK):
+                return None
+            try:
+                length = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
+            except tarfile.HeaderError:
+                return at
+            behind = at + BLOCK + -(-length // BLOCK) * BLOCK
+            if behind > size:
+                return at
+            at = behind
+
+
+def _member(file: IO[bytes], name: str, data: bytes) -> int:
+    """Appends a file to a tar and returns where its bytes begin. Always the same bytes: no owner, no time."""
+    header = tarfile.TarInfo(name)
+    header.size, header.mode = len(data), 0o644
+    file.write(header.tobuf(tarfile.GNU_FORMAT))
+    begins = file.tell()
+    file.write(data)
+    file.write(bytes(-len(data) % BLOCK))
+    return begins
+
+
+def _end(file: IO[bytes]) -> None:
+    file.write(bytes(2 * BLOCK))
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()

@@ -1,0 +1,110 @@
+"""From results to images on disk and lines in the journal, in a thread of its own while the next batch is drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import traceback
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from drawbench.drawing import Outcome
+from drawbench.errors import UserError
+from drawbench.files import write_atomic
+from drawbench.image_tar import TarWriter
+from drawbench.images import encode_png
+from drawbench.interfaces import Drawn, Item, Refused
+from drawbench.journal import Journal, Record, journal_line, now
+from drawbench.store import Run
+
+
+class Writer:
+    """One writer of a run: its journal, where the run keeps images in tars its tar, and the thread that fills both.
+
+    An image is on disk before its line is in the journal, and the line before `write` is done.
+    """
+
+    def __init__(self, run: Run, device: str, header: Mapping[str, Any] = {}) -> None:
+        self.run, self.device = run, device
+        self.journal = Journal(run.path, {"device": device, **header})
+        self._tar = TarWriter(run.path) if run.manifest.store == "tar" else None
+        self._thread = ThreadPoolExecutor(1, "drawbench writes")
+
+    def __enter__(self) -> Self:
+        self.journal.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(wait=True)
+        if self._tar is not None:
+            self._tar.close()
+        self.journal.__exit__(kind, error, trace)
+
+    def write(self, outcomes: Sequence[Outcome]) -> Future[list[Record]]:
+        """Takes results to be encoded and written, in the order given; returns the journal's records when they are there."""
+        return self._thread.submit(lambda: [self._write(outcome) for outcome in outcomes])
+
+    def _write(self, outcome: Outcome) -> Record:
+        record = self._keep(outcome)
+        self.journal.write(record)
+        return record
+
+    def _keep(self, outcome: Outcome) -> Record:
+        item, result = outcome.item, outcome.result
+        if isinstance(result, BaseException):
+            return failure(item, result, self.device)
+        if isinstance(result, Refused):
+            return _record(item, "refused", device=self.device, seconds=outcome.seconds, reason=result.reason)
+        try:
+            record, png, extras = self._prepare(item, result, outcome.seconds)
+        except Exception as error:  # noqa: BLE001  not an image, or facts that cannot be written
+            return failure(item, error, self.device)
+        for path, data in extras.items():  # Extras first: an image that is there is whole with all that belongs to it.
+            write_atomic(path, data)
+        if self._tar is None:
+            write_atomic(self.run.image_path(item.prompt.id, item.sample), png)
+            return record
+        name, offset = self._tar.add(item.prompt.id, item.sample, png, item.prompt.text)
+        return replace(record, tar=name, offset=offset)
+
+    def _prepare(self, item: Item, drawn: Drawn, seconds: float) -> tuple[Record, bytes, dict[Path, bytes]]:
+        """Returns the record of an image and its files' contents; what is wrong with them is found before one is written."""
+        for name in drawn.extras:
+            if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+                raise ValueError(f"the extra image {name!r} needs a name of A-Z a-z 0-9 _ and -")
+        extras = {name: encode_png(image) for name, image in drawn.extras.items()}
+        png = encode_png(drawn.image)
+        record = _record(
+            item,
+            "drawn",
+            sha256=hashlib.sha256(png).hexdigest(),
+            bytes=len(png),
+            width=drawn.image.width,
+            height=drawn.image.height,
+            seconds=seconds,
+            device=self.device,
+            prompt_used=drawn.prompt_used,
+            extras={name: hashlib.sha256(data).hexdigest() for name, data in extras.items()},
+            facts=dict(drawn.facts),
+        )
+        journal_line(record)
+        return record, png, {self.run.extra_path(n, item.prompt.id, item.sample): data for n, data in extras.items()}
+
+
+def _record(item: Item, status: str, **fields: object) -> Record:
+    if isinstance(seconds := fields.get("seconds"), float):
+        fields["seconds"] = round(seconds, 6)
+    return Record(item.prompt.id, item.sample, status, item.seed, now(), **fields)  # type: ignore[arg-type]
+
+
+def failure(item: Item, error: BaseException, device: str) -> Record:
+    """Returns the record of an item that failed: the reason, and of what no user can mend the traceback."""
+    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    trace = None if isinstance(error, UserError) else "".join(traceback.format_exception(error))[-4000:]
+    return _record(item, "failed", device=device, reason=reason, traceback=trace)
