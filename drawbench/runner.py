@@ -14,7 +14,7 @@ from typing import NamedTuple
 from drawbench.errors import UserError
 from drawbench.files import write_atomic
 from drawbench.images import encode_png
-from drawbench.interfaces import Drawn, Generator, Item, Refused
+from drawbench.interfaces import Drawn, Failed, Generator, Item, Refused
 from drawbench.journal import Journal, Record, journal_line, now
 from drawbench.progress import progress, say
 from drawbench.store import Run
@@ -83,7 +83,7 @@ def generate(run: Run, generator: Generator, items: Sequence[Item], *, batch_siz
 
     A generator may have more than its Protocol: ``prepare(items)`` is called before the first image, and what it raises
     ends the run; ``remarks(items)`` says at the end what is to be known of them; ``changed(item, facts)`` whether an
-    image that is there would be another now.
+    image that is there would be another now. A result that is `Failed` with ``ends_run`` ends the run with a UserError.
 
     Killed at any moment, it loses at most the batch in the making; the next call goes on, with the same bytes.
     """
@@ -148,7 +148,14 @@ def _draw(run: Run, generator: Generator, batch: Sequence[Item], batch_size: int
             yield from _draw(run, generator, [item], batch_size, device)
         return
     seconds = (time.monotonic() - start) / len(batch)
+    ended: str | None = None
     for item, result in zip(batch, results, strict=True):
+        if isinstance(result, Failed):
+            if result.ends_run:
+                ended = ended or result.reason
+            else:
+                yield _failure(item, UserError(result.reason), device)
+            continue
         if isinstance(result, Refused):
             yield _record(item, "refused", device=device, seconds=seconds, reason=result.reason)
             continue
@@ -160,9 +167,11 @@ def _draw(run: Run, generator: Generator, batch: Sequence[Item], batch_size: int
         for path, data in files.items():  # Extras first: an image that is there is whole with all that belongs to it.
             write_atomic(path, data)
         yield record
+    if ended is not None:
+        raise UserError(ended)
 
 
-def _call(generator: Generator, batch: Sequence[Item], batch_size: int) -> Sequence[Drawn | Refused]:
+def _call(generator: Generator, batch: Sequence[Item], batch_size: int) -> Sequence[Drawn | Refused | Failed]:
     surplus = batch_size - len(batch) if generator.pads else 0
     given = [*batch, *[batch[-1]] * surplus]
     results = generator.generate(given)
