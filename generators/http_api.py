@@ -136,7 +136,8 @@ class HttpApi:
             return Failed(key.line(f"{type(error).__name__}: {error}"))
         if isinstance(result, Refused):
             return Refused(key.line(result.reason))
-        return result._replace(prompt_used=key.redact(result.prompt_used) if result.prompt_used else None)
+        facts = {key.redact(name): value for name, value in result.facts.items()}
+        return result._replace(prompt_used=result.prompt_used and key.redact(result.prompt_used), facts=facts)
 
     def _ask(self, item: Item, attempt: int) -> Drawn | Refused:
         body = {**self.body, self.prompt_field: item.prompt.text}
