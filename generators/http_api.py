@@ -64,7 +64,7 @@ def http(
     elif response_format != "unsent":
         raise UserError("http.response_format is of style=openai; put fields of a plain API into http.extra")
     body = {name: value for name, value in body.items() if value is not None}
-    body |= _extra(extra, {prompt_field, seed_field, "n"})
+    body |= _extra(extra, {prompt_field, seed_field, "n" if style == "openai" else None})
     caller = Caller(key, timeout=timeout, retries=retries, back_off=back_off, per_minute=per_minute)
     if style == "openai":
         return HttpApi(caller, _generations(url), body, prompt_field, None, seed_field, seed_bits, concurrency, cost)

@@ -92,6 +92,7 @@ class Caller:
         """Sent to the API, answered or not."""
         self._next = float("-inf")
         self._ended: str | None = None
+        self._answered = False
         self._lock = threading.Lock()
         self._opener = build_opener(_AsItComes)
 
@@ -190,7 +191,9 @@ class Caller:
         where = shown(request.full_url)
         try:
             with self._opener.open(request, timeout=self.timeout) as response:
-                return Answer(response.status, response.headers, _body(response, deadline))
+                answer = Answer(response.status, response.headers, _body(response, deadline))
+                self._answered = True
+                return answer
         except (OSError, HTTPException, ValueError) as error:  # ValueError: a status or length that is no number.
             cause = error.reason if isinstance(error, URLError) else error
             if isinstance(cause, TimeoutError):
@@ -200,7 +203,7 @@ class Caller:
             what = f"{type(cause).__name__}: {cause}" if isinstance(cause, Exception) else str(cause)
             if isinstance(cause, ConnectionRefusedError | socket.gaierror):
                 reason = f"{where} cannot be reached ({self.key.line(what)}); once it can, the same command goes on"
-                raise Trouble(reason, again=True, ends_run=True) from None
+                raise Trouble(reason, again=self._answered, ends_run=True) from None  # Never there: typed wrong.
             raise Trouble(f"{where} broke off ({self.key.line(what)})", again=True) from None
 
 

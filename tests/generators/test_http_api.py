@@ -1,11 +1,14 @@
 import base64
 import io
 import json
+import re
 import socket
+import ssl
 import sys
 import threading
 import time
 from email.utils import formatdate
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -411,6 +414,35 @@ def test_after_the_server_died_only_what_lacks_is_drawn(tmp_path):
     with Api(api.port) as again:
         assert draw(run, made(again)).drawn == 3
         assert again.drawn() == ["d", "e", "f"]
+
+
+def test_an_address_where_nobody_ever_was_is_told_at_once(api, monkeypatch):
+    api.close()
+    generator = made(api)
+    assert one(generator).ends_run
+    assert (generator.caller.requests, generator.caller.clock.waits) == (1, [])
+    for cause, told in (
+        (ssl.SSLCertVerificationError(1, "certificate verify failed"), "certificate verify failed"),
+        (socket.gaierror(-2, "Name or service not known"), "cannot be reached .*Name or service not known"),
+    ):
+        generator = made(api)
+
+        def raising(*_, cause=cause, **__):
+            raise URLError(cause)
+
+        monkeypatch.setattr(generator.caller._opener, "open", raising)
+        failed = one(generator)
+        assert failed.ends_run
+        assert re.search(told, failed.reason)
+    api.close = lambda: None
+
+
+def test_seed_0_is_a_seed(api):
+    api.good = lambda prompt: answer(body=picture(prompt), kind="image/png")
+    (drawn,) = made(api, style="plain").generate([Item(Prompt("1", "a fox"), 0, 0)])
+    assert api.bodies[0]["seed"] == drawn.facts["seed_sent"] == 0
+    one(made(api, style="plain", seed_field=None))
+    assert "seed" not in api.bodies[1]
 
 
 def test_an_image_behind_an_address_is_fetched_without_the_key_and_never_paid_twice(api):
