@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from drawbench.devices import is_out_of_memory
-from drawbench.interfaces import Drawn, Generator, Item, Refused
+from drawbench.interfaces import Drawn, Failed, Generator, Item, Refused
 
 
 class Outcome(NamedTuple):
     """What became of one item in the generator, before anything is on disk."""
 
     item: Item
-    result: Drawn | Refused | BaseException
+    result: Drawn | Refused | Failed | BaseException
     seconds: float
     """Its share of the batch's time."""
 
@@ -42,7 +42,14 @@ def draw_batch(generator: Generator, batch: Sequence[Item], batch_size: int) -> 
     return [Outcome(item, result, seconds) for item, result in zip(batch, results, strict=True)]
 
 
-def _call(generator: Generator, batch: Sequence[Item], batch_size: int) -> Sequence[Drawn | Refused]:
+def split_end(outcomes: Sequence[Outcome]) -> tuple[list[Outcome], str | None]:
+    """Returns what is to be written, and why the run ends, where a result says that no other image could be drawn either."""
+    last = [one.result for one in outcomes if isinstance(one.result, Failed) and one.result.ends_run]
+    kept = [one for one in outcomes if not (isinstance(one.result, Failed) and one.result.ends_run)]
+    return kept, last[0].reason if last else None
+
+
+def _call(generator: Generator, batch: Sequence[Item], batch_size: int) -> Sequence[Drawn | Refused | Failed]:
     surplus = batch_size - len(batch) if generator.pads else 0
     given = [*batch, *[batch[-1]] * surplus]
     results = generator.generate(given)

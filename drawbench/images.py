@@ -54,28 +54,37 @@ def decode_rgb(png: bytes) -> NDArray[np.uint8]:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+class Unreadable(UserError):
+    """What was to be an image is none, or is damaged: another copy may be whole."""
+
+
 def read_foreign(path: Path) -> Imported:
-    """Reads an image made elsewhere (JPEG, PNG, WebP, BMP, TIFF) as RGB and says what it was.
+    """Reads an image file made elsewhere, as `decode_foreign` does."""
+    return decode_foreign(path.read_bytes(), path.name)
+
+
+def decode_foreign(data: bytes, name: str) -> Imported:
+    """Decodes an image made elsewhere (JPEG, PNG, WebP, BMP, TIFF) as RGB and says what it was; ``name`` is for messages.
 
     Pixels are kept as they are, without colour management, as FID implementations read them. Converted, and said in the
     facts: greyscale, palette and CMYK (to RGB, by Pillow), 16 bits (the high byte), an EXIF orientation (applied, so that
     raters and metrics see what the maker saw). Alpha that is opaque everywhere is dropped.
 
     Raises:
-        UserError: not an image, truncated, animated, partly transparent, or over `MAX_PIXELS`.
+        Unreadable: not an image, or truncated.
+        UserError: animated, partly transparent, or over `MAX_PIXELS`.
     """
     import PIL.Image
     import PIL.ImageOps
 
-    data = path.read_bytes()
     if not data:
-        raise UserError(f"{path.name} is empty (0 bytes); make it anew or copy it again")
+        raise Unreadable(f"{name} is empty (0 bytes); make it anew or copy it again")
     facts: dict[str, str | int | float] = {"source_sha256": hashlib.sha256(data).hexdigest()}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # MAX_PIXELS decides.
             image: PIL.Image.Image = PIL.Image.open(io.BytesIO(data))
-            _refuse_what_has_no_one_meaning(path, image)
+            _refuse_what_has_no_one_meaning(name, image)
             facts |= {"source_codec": image.format or "unknown", "source_mode": image.mode}
             if (bits := _bits(data, image)) != 8:
                 facts["source_bits"] = bits
@@ -89,21 +98,21 @@ def read_foreign(path: Path) -> Imported:
     except UserError:
         raise
     except PIL.UnidentifiedImageError as error:
-        raise UserError(f"{path.name} is not an image; make it anew or copy it again") from error
+        raise Unreadable(f"{name} is not an image; make it anew or copy it again") from error
     except Exception as error:  # A damaged file may raise anything: TypeError and struct.error were seen too.
-        raise UserError(f"{path.name} cannot be read as an image ({error}); make it anew or copy it again") from error
-    return Imported(_to_rgb(path, image), facts)
+        raise Unreadable(f"{name} cannot be read as an image ({error}); make it anew or copy it again") from error
+    return Imported(_to_rgb(name, image), facts)
 
 
-def _refuse_what_has_no_one_meaning(path: Path, image: PIL.Image.Image) -> None:
+def _refuse_what_has_no_one_meaning(name: str, image: PIL.Image.Image) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise UserError(
-            f"{path.name} is {width}x{height}; at most {MAX_PIXELS} pixels (8192x8192) are read: make it smaller"
+            f"{name} is {width}x{height}; at most {MAX_PIXELS} pixels (8192x8192) are read: make it smaller"
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1:
-        raise UserError(f"{path.name} has {frames} frames; a prompt has one still image: save the one that counts")
+        raise UserError(f"{name} has {frames} frames; a prompt has one still image: save the one that counts")
 
 
 def _bits(data: bytes, image: PIL.Image.Image) -> int:
@@ -113,7 +122,7 @@ def _bits(data: bytes, image: PIL.Image.Image) -> int:
     return {"I": 32, "F": 32}.get(image.mode, 16 if image.mode.startswith("I;16") else 8)
 
 
-def _to_rgb(path: Path, image: PIL.Image.Image) -> PIL.Image.Image:
+def _to_rgb(name: str, image: PIL.Image.Image) -> PIL.Image.Image:
     import numpy as np
     import PIL.Image
 
@@ -123,16 +132,16 @@ def _to_rgb(path: Path, image: PIL.Image.Image) -> PIL.Image.Image:
         wide = np.asarray(image).astype(np.int64)
         if wide.min() < 0 or wide.max() > 65535:
             raise UserError(
-                f"{path.name} has values from {wide.min()} to {wide.max()}; allowed are 8 or 16 bits: convert it"
+                f"{name} has values from {wide.min()} to {wide.max()}; allowed are 8 or 16 bits: convert it"
             )
         return PIL.Image.fromarray((wide >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise UserError(f"{path.name} holds floating-point numbers; allowed are 8 or 16 bits: convert it")
+        raise UserError(f"{name} holds floating-point numbers; allowed are 8 or 16 bits: convert it")
     if image.has_transparency_data:
         alpha = np.asarray(image.convert("RGBA"))[..., 3]
         if alpha.min() < 255:
             raise UserError(
-                f"{path.name} is transparent in {int(np.sum(alpha < 255))} of its {alpha.size} pixels, and on which background "
+                f"{name} is transparent in {int(np.sum(alpha < 255))} of its {alpha.size} pixels, and on which background "
                 "it is seen is not known: flatten it first (for example on white)"
             )
         return image.convert("RGBA").convert("RGB")

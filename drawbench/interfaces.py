@@ -66,6 +66,20 @@ class Refused(NamedTuple):
     reason: str
 
 
+class Failed(NamedTuple):
+    """One image could not be drawn, and its batch-mates could: they are kept. The next command tries it again.
+
+    A generator that raises instead is asked again for each item of the batch alone, which costs nothing where drawing is
+    free, and is paid twice where it is not.
+    """
+
+    reason: str
+    """One line for people."""
+    ends_run: bool = False
+    """True: no other image could be drawn either. The batch-mates are put on record, this image is not, and the run ends
+    with the reason."""
+
+
 @runtime_checkable
 class Generator(Protocol):
     """What draws images."""
@@ -77,7 +91,7 @@ class Generator(Protocol):
         """Returns what identifies the weights: the sha256 of each file, the versions of libraries that move pixels."""
         ...
 
-    def generate(self, items: Sequence[Item]) -> Sequence[Drawn | Refused]:
+    def generate(self, items: Sequence[Item]) -> Sequence[Drawn | Refused | Failed]:
         """Returns one result per item, in order."""
         ...
 

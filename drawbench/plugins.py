@@ -41,6 +41,7 @@ class Builtin(NamedTuple):
 BUILTIN: dict[Kind, dict[str, Builtin]] = {
     "generators": {
         "folder": Builtin("drawbench.generators.folder:folder", "imports images that were made elsewhere"),
+        "http": Builtin("drawbench.generators.http_api:http", "asks a model behind an HTTP API", verified=False),
         "imagen": Builtin(
             "drawbench.generators.imagen.generator:imagen",
             "samples an Imagen cascade from a checkpoint folder",

@@ -71,7 +71,7 @@ def generate(
 
     A generator may have more than its Protocol: ``prepare(items)`` is called before the first image, and what it raises
     ends the run; ``remarks(items)`` says at the end what is to be known of them; ``changed(item, facts)`` whether an
-    image that is there would be another now.
+    image that is there would be another now. A result that is `Failed` with ``ends_run`` ends the run with a UserError.
 
     ``draw`` draws items and yields their records as they are on disk; by default this process does it. Killed at any moment,
     it loses at most two batches: the one in the making and the one on its way to the disk. The next call goes on, with the same

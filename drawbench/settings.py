@@ -16,6 +16,13 @@ STANDARD = ("checkpoint", "device", "dtype", "reference", "file")
 """Parameters that the command line has flags for; a factory gets those that it names."""
 
 
+class Aside:
+    """Marks an option that moves no image (how many requests at once), so that no system is another by it.
+
+    ``concurrency: Annotated[int, Aside] = 4``
+    """
+
+
 class Option(NamedTuple):
     """What ``--set OWNER.key=value`` may set."""
 
@@ -23,22 +30,24 @@ class Option(NamedTuple):
     annotation: Any
     default: Any
     """`inspect.Parameter.empty` where the option must be given."""
+    aside: bool = False
+    """Marked with `Aside`."""
 
 
 def options(factory: Callable[..., Any]) -> dict[str, Option]:
     """Returns a factory's options by key; the fields of a dataclass parameter have dotted keys."""
-    hints = _hints(factory)
+    hints = _hints(factory, include_extras=True)
     found: dict[str, Option] = {}
     for name, parameter in inspect.signature(factory).parameters.items():
         if name in STANDARD or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         annotation = hints.get(name, str)
         if dataclasses.is_dataclass(annotation):
-            for field_name, field_hint in _hints(annotation).items():
+            for field_name, field_hint in _hints(annotation, include_extras=True).items():
                 default = getattr(parameter.default, field_name, parameter.default)
-                found[f"{name}.{field_name}"] = Option(f"{name}.{field_name}", field_hint, default)
+                found[f"{name}.{field_name}"] = _option(f"{name}.{field_name}", field_hint, default)
         else:
-            found[name] = Option(name, annotation, parameter.default)
+            found[name] = _option(name, annotation, parameter.default)
     return found
 
 
@@ -84,13 +93,15 @@ def build(factory: Callable[..., Any], values: Mapping[str, Any], **standard: An
 
 
 def on_record(factory: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the values that belong to a system's identity: all but paths, for where something lies is no part of it."""
+    """Returns the values that belong to a system's identity: all but paths (where something lies) and what is `Aside`."""
     declared = options(factory)
 
     def is_path(annotation: Any) -> bool:
         return annotation is Path or Path in typing.get_args(annotation)
 
-    return {key: value for key, value in values.items() if not is_path(declared[key].annotation)}
+    return {
+        key: value for key, value in values.items() if not (declared[key].aside or is_path(declared[key].annotation))
+    }
 
 
 def convert(where: str, text: str, annotation: Any) -> Any:
@@ -170,9 +181,16 @@ def type_name(annotation: Any) -> str:
     )
 
 
-def _hints(of: Any) -> dict[str, Any]:
+def _option(key: str, hint: Any, default: Any) -> Option:
+    if typing.get_origin(hint) is not typing.Annotated:
+        return Option(key, hint, default)
+    annotation, *marks = typing.get_args(hint)
+    return Option(key, annotation, default, aside=Aside in marks)
+
+
+def _hints(of: Any, *, include_extras: bool = False) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(of)
+        return typing.get_type_hints(of, include_extras=include_extras)
     except NameError as error:
         raise UserError(
             f"{getattr(of, '__module__', '')}.{getattr(of, '__name__', of)}: {error}; a factory's annotations are read at run "

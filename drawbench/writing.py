@@ -17,7 +17,7 @@ from drawbench.errors import UserError
 from drawbench.files import write_atomic
 from drawbench.image_tar import TarWriter
 from drawbench.images import encode_png
-from drawbench.interfaces import Drawn, Item, Refused
+from drawbench.interfaces import Drawn, Failed, Item, Refused
 from drawbench.journal import Journal, Record, journal_line, now
 from drawbench.store import Run
 
@@ -59,6 +59,8 @@ class Writer:
         item, result = outcome.item, outcome.result
         if isinstance(result, BaseException):
             return failure(item, result, self.device)
+        if isinstance(result, Failed):
+            return failure(item, UserError(result.reason), self.device)
         if isinstance(result, Refused):
             return _record(item, "refused", device=self.device, seconds=outcome.seconds, reason=result.reason)
         try:

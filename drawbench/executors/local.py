@@ -6,7 +6,8 @@ from collections.abc import Generator as Yields
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from drawbench.drawing import OutOfMemory, draw_batch
+from drawbench.drawing import OutOfMemory, draw_batch, split_end
+from drawbench.errors import UserError
 from drawbench.executors.batch import BatchSize
 from drawbench.interfaces import Generator, Item
 from drawbench.journal import Record
@@ -31,8 +32,12 @@ def draw_here(
                 batch.halve(run, writer.journal, size, str(error))
                 continue
             first += size
+            kept, ended = split_end(outcomes)
             if before is not None:
                 yield before.result()
-            before = writer.write(outcomes)
+            before = writer.write(kept)
+            if ended is not None:
+                yield before.result()
+                raise UserError(ended)
         if before is not None:
             yield before.result()

@@ -19,7 +19,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
-from drawbench.drawing import Outcome, OutOfMemory, draw_batch
+from drawbench.drawing import Outcome, OutOfMemory, draw_batch, split_end
 from drawbench.errors import UserError
 from drawbench.executors.batch import BatchSize
 from drawbench.interfaces import Generator, Item
@@ -191,7 +191,10 @@ def work(pipe: Connection, path: Path, make: Make, device: str, threads: int) ->
                 except OutOfMemory as error:
                     tell("memory", (size, str(error)))
                     continue
-                tell("records", writer.write(outcomes).result())
+                kept, ended = split_end(outcomes)
+                tell("records", writer.write(kept).result())
+                if ended is not None:
+                    raise UserError(ended)
     except Exception as error:  # noqa: BLE001  the parent raises it
         tell("error", error if isinstance(error, UserError) else f"{type(error).__name__}: {error}")
 

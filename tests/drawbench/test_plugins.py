@@ -2,13 +2,13 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
 from drawbench.errors import UserError
 from drawbench.plugins import BUILTIN, available, call, find, parse_named, source
-from drawbench.settings import build, convert, options, parse_settings, resolve
+from drawbench.settings import Aside, build, convert, on_record, options, parse_settings, resolve
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,22 @@ def test_options_are_converted_and_handed_over():
         "name": None,
         "base": Stage(9, "ancestral"),
     }
+
+
+@dataclass(frozen=True)
+class Pace:
+    at_once: Annotated[int, Aside] = 4
+    order: str = "file"
+
+
+def test_where_something_lies_and_what_moves_no_image_is_not_on_record():
+    def paced(*, path: Path, patience: Annotated[float | None, Aside] = None, size: int = 8, pace: Pace = Pace()):
+        return patience, pace
+
+    values = resolve("f", paced, {"path": "x", "patience": "2.5", "pace.at_once": "9"})
+    assert build(paced, values) == (2.5, Pace(9))
+    assert on_record(paced, values) == {"size": 8, "pace.order": "file"}
+    assert [option.aside for option in options(paced).values()] == [False, True, False, True, False]
 
 
 def test_an_option_that_must_be_given_is_asked_for():
@@ -92,7 +108,8 @@ def test_text_that_does_not_fit_is_refused_by_name(text, annotation, message):
 
 def test_an_unknown_name_gets_a_did_you_mean_and_the_list():
     with pytest.raises(
-        UserError, match=r"no generator is called 'nose'; did you mean 'noise'\? \(installed: folder, imagen, noise"
+        UserError,
+        match=r"no generator is called 'nose'; did you mean 'noise'\? \(installed: folder, http, imagen, noise",
     ):
         find("generators", "nose")
 

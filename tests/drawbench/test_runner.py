@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from runs import Painter, image_bytes, prompt_set, start
 
-from drawbench.interfaces import Drawn
+from drawbench.errors import UserError
+from drawbench.interfaces import Drawn, Failed
 from drawbench.runner import generate
 
 
@@ -54,6 +55,43 @@ def test_one_bad_prompt_does_not_end_the_run_and_is_tried_again(tmp_path):
     mended = draw(run, Painter(pads=True))
     assert (mended.drawn, mended.already, mended.failed) == (1, 5, 0)
     assert len(run.drawn()) == 6
+
+
+class Candid(Painter):
+    """Says of each item what became of it, and draws the others of the batch."""
+
+    def __init__(self, failed):
+        super().__init__()
+        self.failed = failed
+
+    def generate(self, items):
+        return [
+            self.failed.get(i.prompt.id) or result for i, result in zip(items, super().generate(items), strict=True)
+        ]
+
+
+def test_a_failure_among_the_results_costs_its_batch_mates_nothing(tmp_path):
+    run, painter = start(tmp_path / "run"), Candid({"001": Failed("the paint ran out")})
+    summary = draw(run, painter, batch_size=3)
+    assert (summary.drawn, summary.failed) == (5, 1)
+    assert len(painter.batches) == 2  # No batch was asked for again.
+    record = run.records()["001", 0]
+    assert (record.status, record.reason, record.traceback) == ("failed", "the paint ran out", None)
+    assert draw(run, Painter()).drawn == 1
+
+
+def test_a_failure_that_ends_the_run_leaves_its_batch_mates_on_record(tmp_path):
+    run = start(tmp_path / "run")
+    painter = Candid({"001": Failed("the shop is shut", ends_run=True), "002": Failed("dry")})
+    with pytest.raises(UserError, match="^the shop is shut$"):
+        draw(run, painter, batch_size=4)
+    assert painter.batches == [["000", "001", "002", "003"]]
+    assert {key[0]: record.status for key, record in run.records().items()} == {
+        "000": "drawn",
+        "002": "failed",
+        "003": "drawn",
+    }
+    assert draw(run, Painter()).drawn == 4
 
 
 def test_a_refusal_is_counted_apart_and_stands(tmp_path):
