@@ -23,7 +23,7 @@ _NAME = re.compile(r"(?P<host>[A-Za-z0-9-]+)-(?P<pid>\d+)-\d+-\d+\.tar")
 
 
 class TarWriter:
-    """Appends images to tars of its own. What `add` has returned is on disk; a tar that was closed is whole by itself."""
+    """Appends images to tars of its own. What was added before `sync` is on disk; a tar that was closed is whole by itself."""
 
     def __init__(self, run: Path, full: int = FULL) -> None:
         self.folder, self.full = run / "images", full
@@ -37,12 +37,16 @@ class TarWriter:
         key = f"{prompt_id.replace('.', '%2E')}_{sample}"
         _member(file, f"{key}.txt", text.encode())
         offset = _member(file, f"{key}.png", png)
-        file.flush()
-        os.fsync(file.fileno())
         name = Path(file.name).name
         if file.tell() >= self.full:
             self.close()
         return name, offset
+
+    def sync(self) -> None:
+        """Brings what was added to the disk."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Ends the tar that is open."""

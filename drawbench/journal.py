@@ -56,7 +56,7 @@ _FIELDS = Record.__dataclass_fields__.keys()
 
 
 class Journal:
-    """One writer's append-only file of a run. A line is on disk before the next image is drawn.
+    """One writer's append-only file of a run.
 
     The first line is a header: what wrote it, and with which libraries.
     """
@@ -84,9 +84,10 @@ class Journal:
         if self._file is not None:
             self._file.close()
 
-    def write(self, record: Record) -> None:
-        """Appends a record and syncs it."""
-        self._append(journal_line(record))
+    def write(self, *records: Record) -> None:
+        """Appends records and syncs them."""
+        if records:
+            self._append(b"".join(map(journal_line, records)))
 
     def tell(self, event: Mapping[str, Any]) -> None:
         """Appends something that befell the writer and not one image, such as a smaller batch."""

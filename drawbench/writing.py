@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import traceback
 from collections.abc import Mapping, Sequence
@@ -21,18 +22,22 @@ from drawbench.interfaces import Drawn, Failed, Item, Refused
 from drawbench.journal import Journal, Record, journal_line, now
 from drawbench.store import Run
 
+THREADS = min(4, os.cpu_count() or 1)
+"""That encode and write the images of a batch: waiting for the disk, and PNG, take longer than many a small network."""
+
 
 class Writer:
-    """One writer of a run: its journal, where the run keeps images in tars its tar, and the thread that fills both.
+    """One writer of a run: its journal, where the run keeps images in tars its tar, and the threads that fill both.
 
-    An image is on disk before its line is in the journal, and the line before `write` is done.
+    The images of a batch are on disk before their lines are in the journal, and the lines before `write` is done.
     """
 
     def __init__(self, run: Run, device: str, header: Mapping[str, Any] = {}) -> None:
         self.run, self.device = run, device
         self.journal = Journal(run.path, {"device": device, **header})
         self._tar = TarWriter(run.path) if run.manifest.store == "tar" else None
-        self._thread = ThreadPoolExecutor(1, "drawbench writes")
+        self._behind = ThreadPoolExecutor(1, "drawbench writes")
+        self._threads = ThreadPoolExecutor(THREADS, "drawbench encodes")
 
     def __enter__(self) -> Self:
         self.journal.__enter__()
@@ -41,39 +46,52 @@ class Writer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown(wait=True)
+        self._behind.shutdown(wait=True)
+        self._threads.shutdown(wait=True)
         if self._tar is not None:
             self._tar.close()
         self.journal.__exit__(kind, error, trace)
 
     def write(self, outcomes: Sequence[Outcome]) -> Future[list[Record]]:
-        """Takes results to be encoded and written, in the order given; returns the journal's records when they are there."""
-        return self._thread.submit(lambda: [self._write(outcome) for outcome in outcomes])
+        """Takes results to be encoded and written; returns the journal's records, in their order, when they are there."""
+        return self._behind.submit(self._write, outcomes)
 
-    def _write(self, outcome: Outcome) -> Record:
-        record = self._keep(outcome)
-        self.journal.write(record)
-        return record
+    def _write(self, outcomes: Sequence[Outcome]) -> list[Record]:
+        kept = list(self._threads.map(self._keep, outcomes))
+        if self._tar is None:
+            records = [record for record, _, _ in kept]
+        else:
+            records = [self._into_tar(self._tar, *one) for one in kept]
+            self._tar.sync()
+        self.journal.write(*records)
+        return records
 
-    def _keep(self, outcome: Outcome) -> Record:
+    def _into_tar(self, tar: TarWriter, record: Record, png: bytes | None, text: str) -> Record:
+        if png is None:
+            return record
+        name, offset = tar.add(record.prompt, record.sample, png, text)
+        return replace(record, tar=name, offset=offset)
+
+    def _keep(self, outcome: Outcome) -> tuple[Record, bytes | None, str]:
+        """Writes what is a file of its own; returns the record, and of an image for a tar its bytes and its prompt's text."""
         item, result = outcome.item, outcome.result
         if isinstance(result, BaseException):
-            return failure(item, result, self.device)
+            return failure(item, result, self.device), None, ""
         if isinstance(result, Failed):
-            return failure(item, UserError(result.reason), self.device)
+            return failure(item, UserError(result.reason), self.device), None, ""
         if isinstance(result, Refused):
-            return _record(item, "refused", device=self.device, seconds=outcome.seconds, reason=result.reason)
+            told = {"device": self.device, "seconds": outcome.seconds, "reason": result.reason}
+            return _record(item, "refused", **told), None, ""
         try:
             record, png, extras = self._prepare(item, result, outcome.seconds)
         except Exception as error:  # noqa: BLE001  not an image, or facts that cannot be written
-            return failure(item, error, self.device)
+            return failure(item, error, self.device), None, ""
         for path, data in extras.items():  # Extras first: an image that is there is whole with all that belongs to it.
             write_atomic(path, data)
-        if self._tar is None:
-            write_atomic(self.run.image_path(item.prompt.id, item.sample), png)
-            return record
-        name, offset = self._tar.add(item.prompt.id, item.sample, png, item.prompt.text)
-        return replace(record, tar=name, offset=offset)
+        if self._tar is not None:
+            return record, png, item.prompt.text
+        write_atomic(self.run.image_path(item.prompt.id, item.sample), png)
+        return record, None, ""
 
     def _prepare(self, item: Item, drawn: Drawn, seconds: float) -> tuple[Record, bytes, dict[Path, bytes]]:
         """Returns the record of an image and its files' contents; what is wrong with them is found before one is written."""

@@ -253,6 +253,7 @@ def test_a_torn_tar_is_ended_where_it_was_whole(tmp_path):
     torn = file.with_name("-".join(name))
     half = TarWriter(tmp_path / "other")
     half.add("009", 0, b"x" * 2000, "half")
+    half.sync()
     (other,) = (tmp_path / "other" / "images").iterdir()
     torn.write_bytes(whole[:-1024] + other.read_bytes()[:-1500])
     file.unlink()
