@@ -60,6 +60,19 @@ def test_what_is_exported_comes_in_again_with_the_same_bytes_and_pixels(tmp_path
     assert image_bytes(again.path) == image_bytes(run.path)
 
 
+def test_a_mapping_is_set_from_the_command_line_and_is_no_part_of_the_system(tmp_path, drawbench):
+    run = drawn(tmp_path / "run")
+    export(run, tmp_path / "out", "csv")
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps({"id": p.id, "prompt": p.text}) + "\n" for p in WORDS))
+    given = ("generate", "--generator", "mine=folder", "--prompts", tmp_path / "own.jsonl", "-o", tmp_path / "again")
+    settings = (f"mine.path={tmp_path / 'out'}", f"mine.mapping={tmp_path / 'out' / 'mapping.csv'}")
+    code, out, _ = drawbench(*given, "--set", settings[0], "--set", settings[1])
+    assert (code, "4 drawn of 4" in out) == (0, True)
+    again = Run.open(tmp_path / "again")
+    assert again.manifest.system.options == {}
+    assert [r.sha256 for r in again.drawn()] == [r.sha256 for r in run.drawn()]
+
+
 def test_flat_files_have_the_prompts_ids_for_names(tmp_path):
     export(drawn(tmp_path / "run"), tmp_path / "out", "flat")
     names = {f"{prompt.id}.png" for prompt in WORDS}
