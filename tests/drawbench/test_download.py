@@ -105,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch):
     for name in ("HF_HUB_OFFLINE", "DRAWBENCH_OFFLINE", "http_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(download, "SILENCE_S", 0.5)
+    monkeypatch.setattr(download, "SILENCE_S", 2.0)  # A loaded machine answers later than an idle one.
     made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made.asked, made.released = [], threading.Event()
     thread = threading.Thread(target=made.serve_forever, args=(0.02,))
