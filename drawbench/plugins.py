@@ -67,6 +67,8 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
         ),
     },
     "prompts": {
+        "coco": Builtin("drawbench.coco:coco", "one's own draw of COCO captions, 30,000 unless told (--set coco.n=N)"),
+        "coco-30k": Builtin("drawbench.coco:coco_30k", "30,000 COCO captions: the public list, known by its digest"),
         "drawbench": Builtin("drawbench.prompts:drawbench", "200 prompts in 11 categories (Saharia et al. 2022)"),
         "shapes": Builtin(
             "drawbench.shapes.prompts:shapes", "200 prompts of the shapes world, analogues of DrawBench's 11 categories"

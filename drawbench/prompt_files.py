@@ -11,13 +11,17 @@ from typing import Any
 
 from drawbench.errors import UserError
 
-_TEXT_COLUMNS = ("prompt", "prompts", "text", "caption")
-_ID_COLUMNS = ("id", "image_id", "prompt_id")
+TEXT_COLUMNS = ("prompt", "prompts", "text", "caption")
+ID_COLUMNS = ("id", "image_id", "prompt_id")
 
 
 def read_rows(file: Path) -> list[dict[str, str]]:
     """Reads any kind of prompt file as rows with ``text`` and perhaps ``id``, ``category`` and others."""
-    content = read_utf8(file)
+    return parse_rows(file, read_utf8(file))
+
+
+def parse_rows(file: Path, content: str) -> list[dict[str, str]]:
+    """Returns the rows of a prompt file's content; the file's name says what kind it is."""
     kind = file.suffix.lower()
     if kind in (".csv", ".tsv"):
         return _csv_rows(file, content, "," if kind == ".csv" else "\t")
@@ -40,23 +44,30 @@ def read_utf8(file: Path) -> str:
 
 
 def _csv_rows(file: Path, content: str, delimiter: str) -> list[dict[str, str]]:
+    header, lines = parse_table(file, content, delimiter, "prompt")
+    names = _names(file, header)
+    rows = []
+    for number, line in enumerate(lines, 1):
+        row = dict(zip(names, line, strict=True))
+        rows.append(row | {"text": _text(file, number, row["text"])})
+    return rows
+
+
+def parse_table(file: Path, content: str, delimiter: str, column: str) -> tuple[list[str], list[list[str]]]:
+    """Returns the header and the rows of a CSV or TSV, all of one length; ``column`` is one that it should have."""
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     try:
         header, *lines = [line for line in reader if line]
     except csv.Error as error:
         raise UserError(f"{file}, line {reader.line_num}: {error}") from error
     except ValueError as error:
-        raise UserError(f"{file} is empty; its first line names the columns, one of them 'prompt'") from error
-    names = _names(file, header)
-    rows = []
+        raise UserError(f"{file} is empty; its first line names the columns, one of them {column!r}") from error
     for number, line in enumerate(lines, 1):
-        if len(line) != len(names):
+        if len(line) != len(header):
             raise UserError(
-                f"{file}: row {number} has {len(line)} fields, its header {len(names)}; quote texts with commas"
+                f"{file}: row {number} has {len(line)} fields, its header {len(header)}; quote texts with commas"
             )
-        row = dict(zip(names, line, strict=True))
-        rows.append(row | {"text": _text(file, number, row["text"])})
-    return rows
+    return header, lines
 
 
 def _jsonl_rows(file: Path, content: str) -> list[dict[str, str]]:
@@ -83,12 +94,12 @@ def _names(file: Path, header: Sequence[str]) -> list[str]:
     """Maps the header to ``text``, ``id``, ``category`` and the file's own names."""
     names = [name.strip() for name in header]
     lower = [name.lower() for name in names]
-    text = next((column for column in _TEXT_COLUMNS if column in lower), None)
+    text = next((column for column in TEXT_COLUMNS if column in lower), None)
     if text is None:
         raise UserError(
-            f"{file} has the columns {', '.join(names)}; the text must be in one of {', '.join(_TEXT_COLUMNS)}"
+            f"{file} has the columns {', '.join(names)}; the text must be in one of {', '.join(TEXT_COLUMNS)}"
         )
-    identifier = next((column for column in _ID_COLUMNS if column in lower), None)
+    identifier = next((column for column in ID_COLUMNS if column in lower), None)
     renamed = {text: "text", identifier: "id", "category": "category"}
     names = [renamed.get(name.lower(), name) for name in names]
     if len(set(names)) != len(names):
@@ -106,4 +117,8 @@ def _text(file: Path, number: int, text: str) -> str:
 
 def is_broken(text: str) -> bool:
     """Says whether a text holds half a character (a lone surrogate), which no file can keep."""
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

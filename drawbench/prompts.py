@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from drawbench.errors import AssetMissing, UserError, did_you_mean
+from drawbench.download import Published, fetched
+from drawbench.errors import UserError, did_you_mean
 from drawbench.interfaces import Prompt, PromptSet
-from drawbench.prompt_files import is_broken, read_rows
-from drawbench.weights import cache_folder
+from drawbench.prompt_files import is_broken, parse_rows, read_rows
 
 DRAWBENCH_COUNTS = {
     "Colors": 25,
@@ -34,6 +34,12 @@ DRAWBENCH_TEXTS_SHA256 = "4056f6f1125417b3964a1623200158d7de26ee5869d2be86617372
 """Of the 200 prompts joined by a newline, surrounding blanks stripped."""
 DRAWBENCH_LINES_SHA256 = "fd36006833d16fedf8ea21e81fc94ded3c53ddae829a8e359afb610960876d9c"
 """Of the 200 lines ``prompt<TAB>category`` joined by a newline, surrounding blanks stripped."""
+DRAWBENCH_FILE = Published(
+    "drawbench",
+    "the published list of DrawBench's 200 prompts, which are other people's sentences and not part of this package",
+    14_990,
+    "none stated",
+)
 _LINE_DIGESTS = """
 c93daf 0ed149 c6484a 2e0d31 aa37c9 bd9702 cba203 605719 9b9e9c 16e52c 1e7b83 3fecd9 fe278e e1ac6d 937ab5 da0c44 08c977
 f60288 afe4db 3e54d9 0362b7 7ba810 2f159d b07f6a 86699d b11dfa efee3f 31d73f 7b44d4 cf1392 deaa72 0ba3e1 10498b 05bed3
@@ -83,34 +89,26 @@ def prompts_sha256(prompts: Iterable[Prompt]) -> str:
 
 
 def drawbench(file: Path | None = None) -> PromptSet:
-    """Returns the 200 prompts of DrawBench, verified against the published list, from a file or from the cache."""
-    place = cache_folder() / "prompts" / "drawbench.csv"
-    if file is None and not place.is_file():
-        raise AssetMissing(
-            f"the DrawBench prompts are other people's sentences and not part of this package; put the published list "
-            f"(200 lines, columns Prompts and Category, 15 kB) at {place} (the folder is set by DRAWBENCH_CACHE), or name "
-            "it: --prompts drawbench=FILE"
-        )
-    file = file or place
-    texts, categories = _drawbench_columns(read_rows(file))
-    wrong = _lines_that_differ(texts)
-    if wrong:
+    """Returns the 200 prompts of DrawBench, verified against the published list: from a file, the cache, or a mirror.
+
+    Raises:
+        AssetMissing: no file is given, the cache has none, and none could be fetched.
+    """
+    file = file or fetched(DRAWBENCH_FILE, _fault)
+    return _drawbench(file, read_rows(file))
+
+
+def _drawbench(file: Path, rows: Sequence[Mapping[str, str]]) -> PromptSet:
+    if wrong := _departure(rows):
         raise UserError(
             f"{file} is not DrawBench as published: {wrong}; to use it as a set of your own: --prompts {file}"
         )
-    known = [category for category, count in DRAWBENCH_COUNTS.items() for _ in range(count)]
-    for number, (given, right) in enumerate(zip(categories, known, strict=True), 1):
-        if given is not None and given != right:
-            raise UserError(
-                f"{file} is not DrawBench as published: line {number} has category {given!r}, not {right!r}"
-            )
-    lines = "\n".join(f"{text}\t{category}" for text, category in zip(texts, known, strict=True))
+    pairs = zip(_texts(rows), _drawbench_categories(), strict=True)
+    prompts = [Prompt(f"{number:03d}", *pair) for number, pair in enumerate(pairs, 1)]
+    lines = "\n".join(f"{prompt.text}\t{prompt.category}" for prompt in prompts)
     if hashlib.sha256(lines.encode()).hexdigest() != DRAWBENCH_LINES_SHA256:
         raise AssertionError("the categories of this package are not those of the published list")
-    return make_prompt_set(
-        "drawbench",
-        [Prompt(f"{number:03d}", *pair) for number, pair in enumerate(zip(texts, known, strict=True), 1)],
-    )
+    return make_prompt_set("drawbench", prompts)
 
 
 def read_prompt_file(file: Path) -> tuple[PromptSet, list[str]]:
@@ -121,14 +119,13 @@ def read_prompt_file(file: Path) -> tuple[PromptSet, list[str]]:
     The published DrawBench is known by its digest whatever its file is called, and is then the set ``drawbench``.
     """
     rows = read_rows(file)
-    texts = [row["text"].strip() for row in rows]
-    wrong = _lines_that_differ(texts)
+    texts = _texts(rows)
+    wrong = _departure(rows)
     warnings = []
     if not wrong:
-        try:
-            return drawbench(file), []
-        except UserError as error:  # Its texts, under categories of one's own.
-            warnings.append(f"{error}; it is used as a set of your own")
+        return _drawbench(file, rows), []
+    if not _lines_that_differ(texts):  # Its texts, under categories of one's own.
+        warnings.append(f"{file} is not DrawBench as published: {wrong}; it is used as a set of your own")
     elif len(texts) == 200 and len(_different_numbers(texts)) <= 10:
         warnings.append(
             f"{file} is nearly DrawBench but not as published: {wrong}. It is used as a set of your own; its "
@@ -217,5 +214,27 @@ def _lines_that_differ(texts: Sequence[str]) -> str:
     return f"line{'s' if many else ''} {' and '.join(map(str, numbers))} differ{'' if many else 's'}{known}"
 
 
-def _drawbench_columns(rows: Sequence[Mapping[str, str]]) -> tuple[list[str], list[str | None]]:
-    return [row["text"].strip() for row in rows], [row.get("category", "").strip() or None for row in rows]
+def _departure(rows: Sequence[Mapping[str, str]]) -> str:
+    """Returns how rows depart from the published list in texts or categories, in words; empty where they do not."""
+    if wrong := _lines_that_differ(_texts(rows)):
+        return wrong
+    for number, (row, right) in enumerate(zip(rows, _drawbench_categories(), strict=True), 1):
+        if (given := row.get("category", "").strip()) and given != right:
+            return f"line {number} has category {given!r}, not {right!r}"
+    return ""
+
+
+def _fault(data: bytes) -> str:
+    """Returns what is wrong with the content of a file that should be the published list, in words."""
+    try:
+        return _departure(parse_rows(DRAWBENCH_FILE.place, data.decode("utf-8-sig")))
+    except (UserError, UnicodeDecodeError) as error:
+        return f"it is no list of prompts ({error})"
+
+
+def _texts(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    return [row["text"].strip() for row in rows]
+
+
+def _drawbench_categories() -> list[str]:
+    return [category for category, count in DRAWBENCH_COUNTS.items() for _ in range(count)]

@@ -2,43 +2,38 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from drawbench.errors import UserError
 from drawbench.files import sha256_file
+from drawbench.generators.layouts import Layout, Table, layout_of
 from drawbench.images import read_foreign
 from drawbench.interfaces import Drawn, Item, Refused
+from drawbench.weights import given_file
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
+def folder(*, path: Path, mapping: Path | None = None) -> Folder:
+    """Reads ``NNN.png`` or ``NNN.jpg``, or ``NNN_S.png`` for sample S from 0; or the layout of GenEval; or by a mapping.
 
-def folder(*, path: Path) -> Folder:
-    """Reads ``NNN.png`` or ``NNN.jpg``, or ``NNN_S.png`` for sample S from 0.
-
-    NNN is the prompt's id; where ids are words, it may be the prompt's number in its file, from 1.
+    NNN is the prompt's id; where ids are words, it may be the prompt's number in its file, from 1. GenEval's folders,
+    00000/metadata.jsonl and 00000/samples/0000.png, are known by themselves. A mapping is a CSV or TSV with the columns
+    file (relative to the path), id or prompt, and sample where there are several.
     """
     if not path.is_dir():
         raise UserError(f"folder.path={path} is {'a file' if path.exists() else 'not there'}; give a folder of images")
-    return Folder(path)
+    if mapping is not None:
+        return Folder(path, Table(path, given_file(mapping, "folder.mapping")))
+    return Folder(path, layout_of(path))
 
 
 class Folder:
-    """Finds each item's file by its name; what a file may be, and what becomes of it, says `read_foreign`."""
+    """Takes each item's file from a layout; what a file may be, and what becomes of it, says `read_foreign`."""
 
     pads = False
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.files: dict[str, list[Path]] = defaultdict(list)
-        for file in sorted(path.iterdir()):
-            if file.suffix.lower() in _SUFFIXES and not file.name.startswith(".") and file.is_file():
-                self.files[_key(file.stem)].append(file)
-        if not self.files:
-            raise UserError(
-                f"folder.path={path} holds no images ({' '.join(_SUFFIXES)}); files are called NNN.png or NNN.jpg"
-            )
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path, self.layout = path, layout
 
     def fingerprint(self) -> Mapping[str, str]:
         """Nothing: each image's own sha256 is in the journal, and files may still be added to the folder."""
@@ -49,49 +44,26 @@ class Folder:
 
     def remarks(self, items: Sequence[Item]) -> list[str]:
         """Says which images of the folder none of the run's items asks for."""
-        wanted = {_key(name) for item in items for names in _names(item) for name in names}
-        unused = [file.name for key, files in self.files.items() if key not in wanted for file in files]
+        unused = self.layout.unused(items)
         if not unused:
             return []
-        first = f"{len(unused)} of the images in {self.path} belong to nothing in this run (the first: {unused[0]})"
-        return [f"{first}; further samples NNN_S come in with --samples"]
+        name = self._name(unused[0])
+        first = f"{len(unused)} of the images in {self.path} belong to nothing in this run (the first: {name})"
+        return [f"{first}; further samples come in with --samples"]
 
     def _read(self, item: Item) -> Drawn:
-        image, facts = read_foreign(file := self._find(item))
-        return Drawn(image, facts={"source": file.name, **facts})
+        image, facts = read_foreign(file := self.layout.find(item))
+        return Drawn(image, facts={"source": self._name(file), **facts})
 
-    def _find(self, item: Item) -> Path:
-        for names in _names(item):
-            near = [file for name in names for file in self.files.get(_key(name), [])]
-            found = [file for file in near if file.stem in names] or near
-            if len(found) > 1:
-                raise UserError(
-                    f"two images of prompt {item.prompt.id}: {' and '.join(f.name for f in found)}; keep one"
-                )
-            if found:
-                return found[0]
-        expected = " or ".join(f"{name}.png|jpg" for names in _names(item) for name in names)
-        raise UserError(f"no image of prompt {item.prompt.id}, sample {item.sample}: {self.path} has no {expected}")
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.path).as_posix() if file.is_relative_to(self.path) else file.name
 
     def changed(self, item: Item, facts: Mapping[str, str | int | float]) -> str | None:
         """Says whether the file of an image that is in the run already is not the one that it came from."""
         try:
-            file = self._find(item)
+            file = self.layout.find(item)
         except UserError:
             return None  # It may be gone: the run has its image.
         return (
             None if sha256_file(file) == facts.get("source_sha256") else f"{file} is not what {facts.get('source')} was"
         )
-
-
-def _names(item: Item) -> list[list[str]]:
-    """Returns the stems that an image's file may have: by its prompt's id, then by the number of a prompt whose id is a word."""
-    own = [item.prompt.id]
-    if not item.prompt.id.isdigit() and "line" in item.prompt.metadata:
-        own.append(item.prompt.metadata["line"])
-    return [[f"{name}_{item.sample}"] if item.sample else [name, f"{name}_{item.sample}"] for name in own]
-
-
-def _key(stem: str) -> str:
-    """Makes ``1``, ``001`` and ``00001`` one name, and ``1_0`` and ``001_00`` another."""
-    return "_".join(part.lstrip("0") or "0" if part.isdigit() else part for part in stem.split("_"))

@@ -17,6 +17,7 @@ from drawbench.cli.options import (
     load_prompts,
     metric_option,
     over_option,
+    prompt_owners,
     resolve_device,
     resolve_dtype,
 )
@@ -50,7 +51,9 @@ def generate(context: click.Context, /, **given: Any) -> None:
       drawbench generate --generator sd=folder --set sd.path=images/ --prompts drawbench -o out/sd
     """
     check_device(given["device"])
-    settings = parse_settings(given.pop("settings"), list(parse_named(given["generators"])))
+    aliases = list(parse_named(given["generators"]))
+    owners = [*aliases, *prompt_owners(given["prompt_specs"], aliases)]
+    settings = parse_settings(given.pop("settings"), owners)
     single = len(given["generators"]) == 1 and len(given["prompt_specs"]) == 1
     given["dtype"] = _dtype(given, into_folder=single)
     drawn = draw(**given, settings=settings, into_folder=single)
@@ -88,7 +91,8 @@ def run(context: click.Context, /, metrics: Sequence[str], reference: str | None
     named = parse_named(metrics or (SHAPES_METRICS if in_shapes else DEFAULT_METRICS))
     if both := sorted(set(aliases) & set(named)):
         raise UserError(f"{both[0]!r} names a generator and a metric; give one of them an alias")
-    settings = parse_settings(given.pop("settings"), [*aliases, *named])
+    owners = [*aliases, *named, *prompt_owners(given["prompt_specs"], [*aliases, *named])]
+    settings = parse_settings(given.pop("settings"), owners)
     of_metrics = {alias: settings.pop(alias) for alias in named}
     if in_shapes and not metrics and not {"model", "tag", "weights"} & of_metrics["clip_score"].keys():
         of_metrics["clip_score"] = {"model": SHAPES, **of_metrics["clip_score"]}
@@ -140,7 +144,9 @@ def draw(
     from drawbench.store import Manifest, Plan, Run
 
     part = find_shard(shard)
-    sets = [load_prompts(spec) for spec in prompt_specs]
+    aliases = parse_named(generators)  # One of them may have the name of a set that has no options.
+    of_sets = {name: values for name, values in settings.items() if name not in aliases}
+    sets = [load_prompts(spec, of_sets.get(spec.partition("=")[0])) for spec in prompt_specs]
     chosen = {prompt_set.name: [prompt.id for prompt in select(prompt_set, limit, categories)] for prompt_set in sets}
     if len({prompt_set.name for prompt_set in sets}) < len(sets):
         raise UserError(

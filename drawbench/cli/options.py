@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from drawbench.devices import fastest_dtype
 from drawbench.errors import UserError
 from drawbench.interfaces import PromptSet
+
+if TYPE_CHECKING:
+    from drawbench.plugins import Plugin
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +36,8 @@ set_option = click.option(
     "settings",
     multiple=True,
     metavar="OWNER.KEY=VALUE",
-    help="An option of a generator or metric, by its name or alias: --set noise.size=64. `drawbench list KIND NAME` lists them.",
+    help="An option of a generator or metric, by its name or alias, or of a prompt set: --set noise.size=64. "
+    "`drawbench list KIND NAME` lists them.",
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="auto (cuda, else mps, else cpu), cpu, cuda, cuda:1, mps."
@@ -60,8 +64,8 @@ drawing_options = together(
         multiple=True,
         required=True,
         metavar="SET|FILE|SET=FILE",
-        help="drawbench, shapes; a CSV, TSV, JSONL or text file of your own; drawbench=FILE, checked against the published "
-        "list.",
+        help="drawbench, coco-30k, coco, shapes; a CSV, TSV, JSONL or text file of your own; drawbench=FILE, "
+        "coco-30k=FILE: checked against the published list.",
     ),
     click.option(
         "-o", "--output", type=click.Path(path_type=Path), required=True, help="The folder to make or go on with."
@@ -166,28 +170,48 @@ def check_device(device: str) -> None:
         resolve_device(device)
 
 
-def load_prompts(spec: str) -> PromptSet:
+def load_prompts(spec: str, settings: Mapping[str, str] | None = None) -> PromptSet:
     """Returns the prompt set that ``SET``, ``SET=FILE`` or ``FILE`` names; warnings go to standard error."""
-    from drawbench.plugins import available, find
     from drawbench.prompts import read_prompt_file
     from drawbench.settings import build, resolve, takes
 
-    name, equals, file = spec.partition("=")
-    installed = [plugin.name for plugin in available("prompts")]
-    if not equals and name not in installed and (Path(spec).exists() or Path(spec).suffix or "/" in spec):
+    plugin = _prompt_plugin(spec)
+    if plugin is None:
         prompt_set, warnings = read_prompt_file(Path(spec))
         for warning in warnings:
             click.echo(f"warning: {warning}", err=True)
         return prompt_set
-    factory = find("prompts", name).load()
+    name, equals, file = spec.partition("=")
+    factory = plugin.load()
     if equals and not takes(factory, "file"):
         raise UserError(f"--prompts {spec}: the prompt set {name!r} is not read from a file; say --prompts {name}")
-    made = build(factory, resolve(name, factory, {}), **({"file": Path(file)} if equals else {}))
+    values = resolve(name, factory, settings or {})
+    made = build(factory, values, **({"file": Path(file)} if equals else {}))
     if not isinstance(made, PromptSet):
-        raise UserError(
-            f"the prompt set {name!r} gave {type(made).__name__}, not a PromptSet; mend {find('prompts', name).package}"
-        )
+        raise UserError(f"the prompt set {name!r} gave {type(made).__name__}, not a PromptSet; mend {plugin.package}")
     return made
+
+
+def prompt_owners(specs: Sequence[str], others: Sequence[str]) -> list[str]:
+    """Returns the names of the prompt sets that ``--set`` may set something of; none of them may be another's name."""
+    from drawbench.settings import options
+
+    plugins = [plugin for spec in specs if (plugin := _prompt_plugin(spec)) is not None]
+    owners = list(dict.fromkeys(plugin.name for plugin in plugins if options(plugin.load())))
+    if both := [name for name in owners if name in others]:
+        raise UserError(f"{both[0]!r} names a prompt set and a generator or metric; give the latter an alias")
+    return owners
+
+
+def _prompt_plugin(spec: str) -> Plugin | None:
+    """Returns the plug-in that ``SET`` or ``SET=FILE`` names; None where it is the path of a file."""
+    from drawbench.plugins import available, find
+
+    name, equals, _ = spec.partition("=")
+    installed = [plugin.name for plugin in available("prompts")]
+    if not equals and name not in installed and (Path(spec).exists() or Path(spec).suffix or "/" in spec):
+        return None
+    return find("prompts", name)
 
 
 def by_alias(given: Sequence[str], aliases: Sequence[str], flag: str) -> Mapping[str, str]:

@@ -52,7 +52,9 @@ def loaded_by(*arguments):
     return done.stdout.rpartition("LOADED ")[2].strip()
 
 
-@pytest.mark.parametrize("command", ["", "run", "generate", "score", "report", "encode", "verify", "list", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["", "run", "generate", "score", "report", "encode", "export", "verify", "list", "doctor"]
+)
 def test_every_help_teaches_with_an_example(drawbench, command):
     code, out, _ = drawbench(*command.split(), "--help")
     assert code == 0

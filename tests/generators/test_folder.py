@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -110,3 +112,169 @@ def test_images_that_nothing_asks_for_are_told(tmp_path, save):
     (remark,) = made.remarks([item("001")])
     assert remark.startswith("2 of the images")
     assert "001_1.png" in remark
+
+
+def asked(prompt_id, text, sample=0, **metadata):
+    return Item(Prompt(prompt_id, text, metadata=metadata), sample, 0)
+
+
+@pytest.fixture
+def geneval(tmp_path):
+    """Makes one prompt's folder in GenEval's layout."""
+
+    def geneval(number, text, files, **about):
+        samples = tmp_path / number / "samples"
+        samples.mkdir(parents=True)
+        (samples.parent / "metadata.jsonl").write_text(json.dumps({"tag": "colors", "prompt": text, **about}))
+        Image.new("RGB", (8, 8)).save(samples.parent / "grid.png")
+        for name, value in files.items():
+            Image.new("RGB", (8, 8), (value, 0, 0)).save(samples / name)
+
+    return geneval
+
+
+def test_genevals_folders_are_found_by_the_text_in_their_metadata(tmp_path, geneval):
+    geneval("00000", "A cat.", {"0000.png": 1, "0001.png": 2})
+    geneval("00001", "A dog.", {"00000.png": 3, "00001.jpg": 4})
+    made = folder(path=tmp_path)
+    items = [asked("dog", "A dog."), asked("cat", "A cat. ", 1), asked("cat", "A cat.")]
+    drawn = made.generate(items)
+    assert [shade(d) for d in drawn] == [3, 2, 1]
+    assert [d.facts["source"] for d in drawn][:2] == ["00001/samples/00000.png", "00000/samples/0001.png"]
+    (remark,) = made.remarks(items)
+    assert remark.startswith("1 of the images")
+    assert "00001/samples/00001.jpg" in remark
+
+
+def test_genevals_folders_of_one_text_are_told_apart_by_id_or_by_their_number(tmp_path, geneval):
+    for number, value in (("00000", 1), ("00001", 2), ("00002", 3)):
+        geneval(number, "A cat.", {"0000.png": value})
+    made = folder(path=tmp_path)
+    items = [asked("003", "A cat."), asked("first", "A cat.", line="1")]
+    assert [shade(d) for d in made.generate(items)] == [3, 1]
+    with pytest.raises(
+        UserError, match=r"the folders 00000 and 00001 and 00002 of .* have its text; write the prompt's id"
+    ):
+        made.generate([asked("x", "A cat.")])
+
+
+def test_an_id_in_genevals_metadata_must_be_the_prompts(tmp_path, geneval):
+    geneval("00000", "A cat.", {"0000.png": 1}, id="a")
+    geneval("00001", "A cat.", {"0000.png": 2}, id="b")
+    made = folder(path=tmp_path)
+    assert [shade(d) for d in made.generate([asked("b", "A cat."), asked("a", "A cat.")])] == [2, 1]
+    with pytest.raises(UserError, match=r"has its text and its id \(its text alone has 00000\)"):
+        made.generate([asked("c", "A cat.")])
+
+
+def test_what_genevals_layout_lacks_is_told(tmp_path, geneval):
+    geneval("00000", "A cat.", {"0000.png": 1, "00000.png": 2, "0001.png": 3})
+    made = folder(path=tmp_path)
+    with pytest.raises(UserError, match=r"no image of prompt dog, sample 0: no metadata\.jsonl in .* has its text$"):
+        made.generate([asked("dog", "A dog.")])
+    with pytest.raises(UserError, match=r"no image of prompt cat, sample 7: .*samples has no 0007\.png"):
+        made.generate([asked("cat", "A cat.", 7)])
+    with pytest.raises(UserError, match=r"two images of prompt cat: 0000\.png and 00000\.png"):
+        made.generate([asked("cat", "A cat.")])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is not one JSON object"),
+        ('{"prompt": "A cat."}\n{"prompt": "A dog."}', "is not one JSON object"),
+        ('["A cat."]', "does not say whose images these are"),
+        ('{"tag": "colors"}', "does not say whose images these are"),
+        (None, "metadata.jsonl: No such file"),
+    ],
+)
+def test_metadata_that_names_no_prompt_is_refused(tmp_path, geneval, content, message):
+    geneval("00000", "A cat.", {"0000.png": 1})
+    file = tmp_path / "00000" / "metadata.jsonl"
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(content)
+    with pytest.raises(UserError, match=message):
+        folder(path=tmp_path)
+
+
+def test_a_sample_that_is_no_number_and_a_mixed_folder_are_refused(tmp_path, geneval, save):
+    geneval("00000", "A cat.", {"best.png": 1})
+    with pytest.raises(UserError, match=r"best\.png: a sample is called by its number"):
+        folder(path=tmp_path)
+    save("001.png")
+    with pytest.raises(UserError, match=r"holds images \(001\.png, …\) and folders as GenEval has them \(00000, …\)"):
+        folder(path=tmp_path)
+
+
+@pytest.fixture
+def table(tmp_path, save):
+    """Writes a mapping beside three images and makes the generator of it."""
+    (tmp_path / "sub").mkdir()
+    for name, value in (("x.png", 1), ("y.png", 2), ("sub/z.jpg", 200)):
+        save(name, value)
+
+    def table(text, name="map.csv"):
+        (tmp_path / name).write_text(text, encoding="utf-8-sig")
+        return folder(path=tmp_path, mapping=tmp_path / name)
+
+    return table
+
+
+def test_a_mapping_names_files_by_id_and_sample(table):
+    made = table("File,Image_ID,sample\nx.png,7,\ny.png,007,1\nsub/z.jpg,cat,0\n")
+    items = [asked("007", "A."), asked("007", "A.", 1), asked("cat", "B.")]
+    drawn = made.generate(items)
+    assert [shade(d) for d in drawn] == [1, 2, pytest.approx(200, abs=3)]
+    assert drawn[2].facts["source"] == "sub/z.jpg"
+    assert made.remarks(items) == []
+    assert "2 of the images" in made.remarks(items[:1])[0]
+
+
+def test_a_mapping_names_files_by_text(table):
+    made = table('file\tprompt\nx.png\tA cat, black.\ny.png\t"A ""dog"""\n', "map.tsv")
+    assert [shade(d) for d in made.generate([asked("1", 'A "dog"'), asked("2", "A cat, black.")])] == [2, 1]
+
+
+def test_exact_ids_go_before_padded_ones_in_a_mapping(table):
+    made = table("file,id\nx.png,1\ny.png,01\n")
+    assert [shade(d) for d in made.generate([asked("01", "A."), asked("1", "A.")])] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,id\nx.png,1\n", "no image of prompt 5, sample 0: .* has no row of it"),
+        ("file,id\nx.png,5\ny.png,5\n", "prompt 5, sample 0: the rows 1 and 2 of .* are all of it; keep one"),
+        ("file,prompt\nx.png,Five.\ny.png,Five.\n", "the rows 1 and 2 of"),
+        ("file,id,prompt\nx.png,5,Six.\n", "row 1: the id is that of prompt 5, the text is another"),
+        ("file,id\nnowhere.png,5\n", "row 1 of .* names .*nowhere.png, which is not there"),
+    ],
+)
+def test_a_row_that_does_not_lead_to_one_image_is_told(table, text, message):
+    with pytest.raises(UserError, match=message):
+        table(text).generate([asked("5", "Five.")])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty; its first line names the columns, one of them 'file'"),
+        ("name,id\nx.png,1\n", "has the columns name, id; needed are file, and id or prompt"),
+        ("file,sample\nx.png,1\n", "needed are file, and id or prompt"),
+        ("file,id\nx.png\n", "row 1 has 1 fields, its header 2"),
+        ("file,id\n,1\n", "row 1: , 1; a row has a file"),
+        ("file,id\nx.png,\n", "a row has a file, an id or a prompt"),
+        ("file,id,sample\nx.png,1,-1\n", "for a sample its number from 0"),
+    ],
+)
+def test_a_mapping_of_another_form_is_refused(table, text, message):
+    with pytest.raises(UserError, match=message):
+        table(text)
+
+
+def test_a_mapping_that_is_not_there_is_told(tmp_path, save):
+    save("x.png")
+    with pytest.raises(UserError, match=r"folder\.mapping: .*nowhere\.csv is not there"):
+        folder(path=tmp_path, mapping=tmp_path / "nowhere.csv")
