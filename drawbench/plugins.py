@@ -41,6 +41,11 @@ class Builtin(NamedTuple):
 BUILTIN: dict[Kind, dict[str, Builtin]] = {
     "generators": {
         "folder": Builtin("drawbench.generators.folder:folder", "imports images that were made elsewhere"),
+        "hf_diffusers": Builtin(
+            "drawbench.generators.hf_diffusers:hf_diffusers",
+            "draws with a text-to-image pipeline of diffusers",
+            verified=False,
+        ),
         "imagen": Builtin(
             "drawbench.generators.imagen.generator:imagen",
             "samples an Imagen cascade from a checkpoint folder",
