@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,9 @@ class Cascade:
     def load(self) -> None:
         """Loads the stages' pipelines."""
         for stage in self.stages:
-            pipe = load(stage.source, self.loading, prior=None, left_out=stage.left_out)
+            # The x4 upscaler has no mark of its own; it gets the base's.
+            loading = replace(self.loading, watermark="off") if stage.source.class_name == _X4 else self.loading
+            pipe = load(stage.source, loading, prior=None, left_out=stage.left_out)
             if stage.scheduler is not None:
                 set_scheduler(pipe, stage.scheduler)
             place(pipe, self.loading)

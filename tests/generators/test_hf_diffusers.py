@@ -3,17 +3,19 @@
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
+import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from single_file import one_file
 from tiny_pipelines import DIM, flux, if_stages, karlo, ldm, sdxl, stable_diffusion
 
-from drawbench.cli import cli
+from drawbench.cli import main
 from drawbench.errors import AssetMissing, UserError
 from drawbench.generators import hf_library
 from drawbench.generators.hf_diffusers import hf_diffusers
@@ -91,6 +93,7 @@ def noise_of(monkeypatch, draw):
 def test_noise_is_the_images_own_in_any_batch(options, monkeypatch, name):
     """The same noise, at every step, whatever is drawn beside it; the images within 2 of 255."""
     generator = hf_diffusers(**options[name])
+    generator.prepare(FEW)  # Fresh weights, which the files' replace, are drawn from the process's generator.
     assert generator.pads
     made = {}
     together = noise_of(monkeypatch, lambda: made.update(whole=generator.generate(FEW)))
@@ -124,8 +127,22 @@ def test_the_image_is_the_one_that_the_library_draws_of_the_same_seed(folders, s
     assert same(pixels(generator.generate([Item(Prompt("a", "A cat"), 0, seed)])), [np.asarray(expected.images[0])])
 
 
-def invoke(*arguments):
-    return CliRunner().invoke(cli, ["generate", "--generator", "hf_diffusers", *map(str, arguments)])
+@pytest.fixture
+def invoke(monkeypatch, capsys):
+    """Calls ``drawbench generate`` as a user does; returns the exit code and all that was printed."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["drawbench", "generate", "--generator", "hf_diffusers", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Printed(ended.value.code, "".join(capsys.readouterr()))
+
+    return call
+
+
+class Printed(NamedTuple):
+    exit_code: int
+    output: str
 
 
 def images_in(run):
@@ -149,7 +166,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_command_draws_from_a_folder_and_goes_on_with_the_same_bytes(folders, prompts, tmp_path, name):
+def test_the_command_draws_from_a_folder_and_goes_on_with_the_same_bytes(invoke, folders, prompts, tmp_path, name):
     settings = [part for text in CASES[name] for part in ("--set", f"hf_diffusers.{text}")]
     common = ["--checkpoint", folders(name), "--prompts", prompts, "--batch-size", 2, *settings]
     whole = invoke(*common, "-o", tmp_path / "whole")
@@ -166,7 +183,7 @@ def test_the_command_draws_from_a_folder_and_goes_on_with_the_same_bytes(folders
     )
 
 
-def test_the_three_stages_of_if_are_drawn_by_the_command(stages, prompts, tmp_path):
+def test_the_three_stages_of_if_are_drawn_by_the_command(invoke, stages, prompts, tmp_path):
     one, two, three = stages
     settings = ["steps=2", f"sr256.checkpoint={two}", "sr256.steps=2", f"sr1024.checkpoint={three}", "sr1024.steps=2"]
     settings += ["keep_stages=true"]
@@ -187,9 +204,12 @@ def test_the_three_stages_of_if_are_drawn_by_the_command(stages, prompts, tmp_pa
 
 
 def test_a_stage_of_if_does_not_move_the_noise_of_the_next(options, monkeypatch):
-    more = {**options["IF"], "steps": 3}
-    few = noise_of(monkeypatch, lambda: hf_diffusers(**options["IF"]).generate(FEW[:1]))
-    many = noise_of(monkeypatch, lambda: hf_diffusers(**more).generate(FEW[:1]))
+    noise = []
+    for steps in (2, 3):
+        generator = hf_diffusers(**{**options["IF"], "steps": steps})
+        generator.prepare(FEW)
+        noise.append(noise_of(monkeypatch, lambda generator=generator: generator.generate(FEW[:1])))
+    few, many = noise
     assert len(few) == 3  # One seed for each stage.
     lengths = [(len(few[seed]), len(many[seed])) for seed in few]
     assert lengths[0][1] == lengths[0][0] + 1
@@ -241,7 +261,7 @@ def test_a_pipeline_that_takes_one_generator_draws_image_by_image():
     assert not np.array_equal(whole[0], whole[1])
 
 
-def test_what_a_safety_checker_withholds_is_refused(tmp_path, prompts):
+def test_what_a_safety_checker_withholds_is_refused(invoke, tmp_path, prompts):
     folder = stable_diffusion(tmp_path / "strict", refuses=True)
     generator = hf_diffusers(checkpoint=str(folder), steps=2)
     assert generator.generate(FEW[:1]) == [Refused("the pipeline's safety checker withheld the image")]
@@ -321,7 +341,7 @@ def test_sdxl_has_no_invisible_watermark_unless_asked_for(folders, monkeypatch):
     assert drawn[1] == ((255, 255),) * 3
 
 
-def test_a_scheduler_moves_pixels_and_is_on_record(folders, prompts, tmp_path):
+def test_a_scheduler_moves_pixels_and_is_on_record(invoke, folders, prompts, tmp_path):
     common = [
         "--checkpoint",
         folders("stable_diffusion"),
@@ -534,11 +554,9 @@ def test_texts_that_are_cut_are_counted_and_on_record(options):
         (".", "has no model_index.json; a folder must hold model_index.json and one folder per part", 2),
     ],
 )  # fmt: skip
-def test_a_checkpoint_that_is_not_there_is_told_in_one_line(prompts, tmp_path, checkpoint, said, code):
+def test_a_checkpoint_that_is_not_there_is_told_in_one_line(invoke, prompts, tmp_path, checkpoint, said, code):
     given = [] if checkpoint is None else ["--checkpoint", tmp_path if checkpoint == "." else checkpoint]
     done = invoke(*given, "--prompts", prompts, "-o", tmp_path / "run")
-    import re
-
     assert done.exit_code == code
     assert re.search(said, done.output)
     assert not (tmp_path / "run").exists()
@@ -565,8 +583,6 @@ def test_a_folder_of_an_adapter_or_a_second_stage_is_told_apart(stages, folders,
 
 
 def test_without_diffusers_the_way_to_install_it_is_said(folders, monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(UserError, match=r"pip install 'drawbench\[diffusers\]'"):
         hf_diffusers(checkpoint=str(DIM))
