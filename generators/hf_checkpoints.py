@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -203,9 +204,7 @@ def _parts(index: Mapping[str, Any]) -> dict[str, Sequence[str]]:
 def _configuration_of(path: Path) -> str:
     """Returns the id of the model whose configuration fits a single file, as diffusers knows it by the names of its tensors."""
     diffusers_library()
-    from diffusers.loaders import single_file_utils
-
-    library: Any = single_file_utils
+    library: Any = importlib.import_module("diffusers.loaders.single_file_utils")
     try:
         found: Mapping[str, str] = library.fetch_diffusers_config(library.load_single_file_checkpoint(str(path)))
     except Exception as error:

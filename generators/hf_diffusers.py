@@ -217,7 +217,7 @@ class HFDiffusers:
         pipe = self._pipeline().pipe
         if made.flagged[n]:
             return Refused("the pipeline's safety checker withheld the image")
-        if pipe.components.get("safety_checker") is not None and not any(high for _, high in image.getextrema()):
+        if pipe.components.get("safety_checker") is not None and image.getbbox() is None:
             return Refused("the image is black, as a safety checker makes it")
         used = text_used(pipe, text, self.given)
         facts: dict[str, str | int | float] = {}

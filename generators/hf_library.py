@@ -80,6 +80,27 @@ def listening() -> Iterator[list[str]]:
                 module.enable_progress_bar()
 
 
+@contextmanager
+def noting_missing_tensors() -> Iterator[list[str]]:
+    """Gives a list that fills with tensors that networks lack after loading; of a single file's diffusers does not tell."""
+    import torch
+
+    lacking: list[str] = []
+    module: Any = torch.nn.Module
+    real = module.load_state_dict
+
+    def load(network: Any, *arguments: Any, **more: Any) -> Any:
+        done = real(network, *arguments, **more)
+        lacking.extend(done.missing_keys)
+        return done
+
+    module.load_state_dict = load
+    try:
+        yield lacking
+    finally:
+        module.load_state_dict = real
+
+
 class _Ear(logging.Handler):
     def __init__(self, heard: list[str]) -> None:
         super().__init__()

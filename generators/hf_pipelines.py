@@ -10,7 +10,7 @@ import torch
 
 from drawbench.errors import UserError, did_you_mean
 from drawbench.generators.hf_checkpoints import Source
-from drawbench.generators.hf_library import diffusers_library, first_line, listening, mend, need
+from drawbench.generators.hf_library import diffusers_library, first_line, listening, mend, need, noting_missing_tensors
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 COMBINED = {
@@ -49,13 +49,7 @@ class Loading:
 
 def pipeline_class(source: Source) -> Any:
     """Returns the class of a checkpoint's pipeline; of a decoder, that of the pipeline with a prior."""
-    name = COMBINED.get(source.class_name, source.class_name)
-    found = getattr(diffusers_library(), name, None)
-    if found is None:
-        raise UserError(
-            f"{source.name}: its pipeline {name} is not in diffusers {diffusers_library().__version__}; install another"
-        )
-    return found
+    return _class(source, COMBINED.get(source.class_name, source.class_name))
 
 
 def load(source: Source, loading: Loading, *, prior: Source | None, left_out: tuple[str, ...]) -> Any:
@@ -77,7 +71,7 @@ def load(source: Source, loading: Loading, *, prior: Source | None, left_out: tu
 def place(pipe: Any, loading: Loading) -> None:
     """Puts a pipeline on its device, last of all: what was added to it goes along."""
     pipe.set_progress_bar_config(disable=True)
-    networks = [part for name in _NETWORKS if isinstance(part := pipe.components.get(name), torch.nn.Module)]
+    networks: list[Any] = [pipe.components[name] for name in _NETWORKS if pipe.components.get(name) is not None]
     if loading.attention_slicing:
         if not any(hasattr(part, "set_attention_slice") for part in pipe.components.values()):
             raise UserError(f"hf_diffusers.attention_slicing: {type(pipe).__name__} has no network that can do it")
@@ -147,16 +141,22 @@ def checker_of(source: Source, loading: Loading) -> dict[str, str]:
     return {"safety checker": ("the checkpoint's" if loading.safety_checker == "on" else "off") if has else "none"}
 
 
+def _class(source: Source, name: str) -> Any:
+    found = getattr(diffusers_library(), name, None)
+    if found is None:
+        version = diffusers_library().__version__
+        raise UserError(f"{source.name}: its pipeline {name} is not in diffusers {version}; install one that has it")
+    return found
+
+
 def _from_files(source: Source, loading: Loading, left_out: tuple[str, ...]) -> Any:
-    diffusers = diffusers_library()
-    if (cls := getattr(diffusers, source.class_name, None)) is None:
-        pipeline_class(source)
+    cls = _class(source, source.class_name)
     given: dict[str, Any] = {"dtype": DTYPES[loading.dtype], **dict.fromkeys(left_out)}
     if "safety_checker" not in source.components and "safety_checker" in cls._get_signature_keys(cls)[0]:
         given["safety_checker"] = None
     if "safety_checker" in given and "requires_safety_checker" in cls._get_signature_keys(cls)[1]:
         given["requires_safety_checker"] = False
-    with listening() as heard:
+    with listening() as heard, noting_missing_tensors() as lacking:
         mend(cls, source.parts)
         try:
             if source.file is not None:
@@ -164,7 +164,13 @@ def _from_files(source: Source, loading: Loading, left_out: tuple[str, ...]) -> 
             else:
                 pipe = cls.from_pretrained(str(source.folder), variant=source.variant, local_files_only=True, **given)
         except Exception as error:
+            if source.file is not None and "meta tensor" in str(error):  # With accelerate, there is nothing to fill it.
+                raise UserError(f"{source.name} lacks weights of a {source.class_name}") from error
             raise UserError(f"{source.name} could not be loaded as {source.class_name}: {first_line(error)}") from error
+    if source.file is not None and lacking:
+        raise UserError(
+            f"{source.name} lacks weights, which would be random: {len(lacking)} tensors, first {lacking[0]}"
+        )
     if fresh := [text for text in heard if "newly initialized" in text]:
         raise UserError(f"{source.name} lacks weights, which would be random: {' '.join(fresh[0].split())[:300]}")
     return pipe

@@ -58,7 +58,7 @@ def one_file(folder, file):
     for name, tensor in load_file(folder / "unet" / "diffusion_pytorch_model.safetensors").items():
         here = next(key for key in _UNET if name.startswith(key + "."))
         rest = name.removeprefix(here)
-        for ours, theirs in _RESNET.items():
+        for ours, theirs in _RESNET.items() if ".resnets." in here else ():
             rest = rest.replace(f".{ours}.", f".{theirs}.")
         tensors[f"model.diffusion_model.{_UNET[here]}{rest}"] = tensor
     for name, tensor in load_file(folder / "vae" / "diffusion_pytorch_model.safetensors").items():

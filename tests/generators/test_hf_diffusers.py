@@ -512,6 +512,15 @@ def test_weights_that_are_missing_are_an_error_and_not_random(folders, tmp_path)
             hf_diffusers(checkpoint=str(folder)).prepare(FEW)
 
 
+def test_a_single_file_that_lacks_a_tensor_is_an_error(folders, tmp_path):
+    file = one_file(folders("stable_diffusion"), tmp_path / "model.safetensors")
+    tensors = load_file(file)
+    del tensors["model.diffusion_model.out.2.bias"]
+    save_file(tensors, file)
+    with pytest.raises(UserError, match="model.safetensors lacks weights"):
+        hf_diffusers(checkpoint=str(file), config=folders("stable_diffusion")).prepare(FEW)
+
+
 def test_a_variant_is_asked_for_by_name(folders, tmp_path):
     folder = shutil.copytree(folders("stable_diffusion"), tmp_path / "half")
     for part in ("unet", "vae", "text_encoder"):
