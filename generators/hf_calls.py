@@ -106,6 +106,8 @@ class Caller:
 
     def __call__(self, seeds: Sequence[int], given: Mapping[str, Any]) -> Images:
         """Calls it. ``given``: what is a list or a tensor has one entry per image."""
+        if "negative_prompt" in given and hasattr(self.pipe, "prior_pipe"):
+            self.alone = True  # Kandinsky's prior takes these for more prompts, and has too few generators then.
         if not self.alone:
             with _watched() as drawn:
                 made = self._call(seeds, given)

@@ -208,7 +208,7 @@ class HFDiffusers:
             )
         if self._caller.alone:
             said.append(
-                f"{type(pipe).__name__} takes noise past the images' own generators, and was called for one image at a time"
+                f"{type(pipe).__name__} cannot take a generator per image here, and was called for one image at a time"
             )
         return said
 

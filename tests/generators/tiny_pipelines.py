@@ -105,10 +105,10 @@ def sdxl(folder):
     return folder
 
 
-def t5():
+def t5(dim=DIM):
     """A T5 that reads bytes."""
     config = transformers.T5Config(
-        vocab_size=384, d_model=DIM, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu"
+        vocab_size=384, d_model=dim, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu"
     )
     return transformers.T5EncoderModel(config)
 
@@ -214,5 +214,56 @@ def ldm(folder):
     diffusers.LDMTextToImagePipeline(
         vqvae=vae(), bert=bert, tokenizer=transformers.BertTokenizer(str(folder / "tokenizer" / "vocab.txt")),
         unet=unet(), scheduler=diffusers.DDIMScheduler(**BETAS),
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def kandinsky(folder):
+    """Kandinsky 2.2 as it is published: a decoder, whose prior lies beside it in ``folder/prior``."""
+    torch.manual_seed(6)
+    vision = transformers.CLIPVisionConfig(
+        hidden_size=DIM, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, projection_dim=DIM,
+        image_size=16, patch_size=8,
+    )  # fmt: skip
+    diffusers.KandinskyV22PriorPipeline(
+        prior=diffusers.PriorTransformer(num_attention_heads=2, attention_head_dim=8, embedding_dim=DIM, num_layers=1),
+        image_encoder=transformers.CLIPVisionModelWithProjection(vision), text_encoder=clip_text(projection=True),
+        tokenizer=clip_tokenizer(folder / "prior" / "tokenizer"), image_processor=image_reader(),
+        scheduler=diffusers.UnCLIPScheduler(
+            variance_type="fixed_small_log", prediction_type="sample", clip_sample_range=5.0
+        ),
+    ).save_pretrained(folder / "prior")  # fmt: skip
+    decoder = diffusers.UNet2DConditionModel(
+        sample_size=8, in_channels=4, out_channels=8, block_out_channels=(16, 32), layers_per_block=1, norm_num_groups=8,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"), attention_head_dim=4,
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"), mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        cross_attention_dim=DIM, addition_embed_type="image", encoder_hid_dim=DIM, encoder_hid_dim_type="image_proj",
+        resnet_time_scale_shift="scale_shift",
+    )  # fmt: skip
+    movq = diffusers.VQModel(
+        block_out_channels=(32, 32), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4, num_vq_embeddings=12, norm_num_groups=4, norm_type="spatial", vq_embed_dim=4,
+    )  # fmt: skip
+    diffusers.KandinskyV22Pipeline(
+        unet=decoder, movq=movq,
+        scheduler=diffusers.DDPMScheduler(beta_schedule="linear", clip_sample=False, variance_type="learned_range", **{
+            key: BETAS[key] for key in ("beta_start", "beta_end")
+        }),
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def sd3(folder):
+    torch.manual_seed(7)
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=32, patch_size=1, in_channels=4, num_layers=1, attention_head_dim=8, num_attention_heads=4,
+        joint_attention_dim=2 * DIM, caption_projection_dim=32, pooled_projection_dim=2 * DIM, out_channels=4,
+    )  # fmt: skip
+    diffusers.StableDiffusion3Pipeline(
+        transformer=transformer, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+        vae=vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06, scaling_factor=1.5),
+        text_encoder=clip_text(projection=True), tokenizer=clip_tokenizer(folder / "tokenizer"),
+        text_encoder_2=clip_text(projection=True), tokenizer_2=clip_tokenizer(folder / "tokenizer_2"),
+        text_encoder_3=t5(2 * DIM), tokenizer_3=transformers.ByT5Tokenizer(),
     ).save_pretrained(folder)  # fmt: skip
     return folder
