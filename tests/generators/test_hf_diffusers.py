@@ -489,6 +489,24 @@ def test_an_adapter_needs_peft_and_a_pipeline_that_takes_it(options, tmp_path, m
         hf_diffusers(**options["stable_diffusion"], lora=file).prepare(FEW)
 
 
+@pytest.mark.parametrize(
+    ("package", "given", "said"),
+    [
+        ("bs4", {"clean_caption": True}, "clean_caption needs beautifulsoup4: pip install beautifulsoup4"),
+        (
+            "accelerate",
+            {"offload": "model", "device": "cuda"},
+            "offload=model needs accelerate: pip install accelerate",
+        ),
+    ],
+)
+def test_a_package_that_an_option_needs_is_named(options, monkeypatch, package, given, said):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(hf_library.importlib.util, "find_spec", lambda name: None if name == package else real(name))
+    with pytest.raises(UserError, match=said):
+        hf_diffusers(**options["IF"], **given)
+
+
 def test_weights_that_training_wrote_over_are_read_anew_and_are_another_system(folders, tmp_path):
     folder = shutil.copytree(folders("stable_diffusion"), tmp_path / "training")
     before = hf_diffusers(checkpoint=str(folder), steps=2)
