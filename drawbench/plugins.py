@@ -41,6 +41,11 @@ class Builtin(NamedTuple):
 BUILTIN: dict[Kind, dict[str, Builtin]] = {
     "generators": {
         "folder": Builtin("drawbench.generators.folder:folder", "imports images that were made elsewhere"),
+        "hf_diffusers": Builtin(
+            "drawbench.generators.hf_diffusers:hf_diffusers",
+            "draws with a text-to-image pipeline of diffusers",
+            verified=False,
+        ),
         "http": Builtin("drawbench.generators.http_api:http", "asks a model behind an HTTP API", verified=False),
         "imagen": Builtin(
             "drawbench.generators.imagen.generator:imagen",

@@ -109,7 +109,7 @@ def test_text_that_does_not_fit_is_refused_by_name(text, annotation, message):
 def test_an_unknown_name_gets_a_did_you_mean_and_the_list():
     with pytest.raises(
         UserError,
-        match=r"no generator is called 'nose'; did you mean 'noise'\? \(installed: folder, http, imagen, noise",
+        match=r"no generator is called 'nose'; did you mean 'noise'\? \(installed: folder, hf_diffusers, http, imagen, noise",
     ):
         find("generators", "nose")
 
