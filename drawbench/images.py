@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -64,8 +65,26 @@ def read_foreign(path: Path) -> Imported:
     Raises:
         UserError: not an image, truncated, animated, partly transparent, or over `MAX_PIXELS`.
     """
-    import PIL.Image
     import PIL.ImageOps
+
+    image, facts = _decode(path, PIL.ImageOps.exif_transpose)
+    return Imported(_to_rgb(path, image), facts)
+
+
+def read_unrotated(path: Path) -> PIL.Image.Image:
+    """Reads a photograph of a reference set as RGB, as it is stored: FID implementations do not look at an EXIF orientation.
+
+    Raises:
+        UserError: as `read_foreign`.
+    """
+    return _to_rgb(path, _decode(path, lambda image: image)[0])
+
+
+def _decode(
+    path: Path, turned: Callable[[PIL.Image.Image], PIL.Image.Image]
+) -> tuple[PIL.Image.Image, dict[str, str | int | float]]:
+    """Reads an image in its own mode, turned if it has an EXIF orientation, and says what it was."""
+    import PIL.Image
 
     data = path.read_bytes()
     if not data:
@@ -85,14 +104,14 @@ def read_foreign(path: Path) -> Imported:
             image.load()
             if orientation in range(2, 9):
                 facts["exif_orientation"] = int(orientation)
-                image = PIL.ImageOps.exif_transpose(image)
+                image = turned(image)
     except UserError:
         raise
     except PIL.UnidentifiedImageError as error:
         raise UserError(f"{path.name} is not an image; make it anew or copy it again") from error
     except Exception as error:  # A damaged file may raise anything: TypeError and struct.error were seen too.
         raise UserError(f"{path.name} cannot be read as an image ({error}); make it anew or copy it again") from error
-    return Imported(_to_rgb(path, image), facts)
+    return image, facts
 
 
 def _refuse_what_has_no_one_meaning(path: Path, image: PIL.Image.Image) -> None:
