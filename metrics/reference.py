@@ -7,7 +7,7 @@ import io
 import json
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -153,7 +153,7 @@ def _of_run(path: Path, network: Network) -> Reference:
 def _of_folder(path: Path, network: Network) -> Reference:
     visible = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
     files = [file for file in visible if file.suffix.lower() in SUFFIXES]
-    if others := Counter(file.suffix.lower() or "no suffix" for file in visible if file not in set(files)):
+    if others := Counter(file.suffix.lower() or "no suffix" for file in visible if file.suffix.lower() not in SUFFIXES):
         said = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
         say(f"note: --reference {path}: files that are no images are left out ({said})")
     _check_count(path, len(files))
@@ -174,7 +174,9 @@ def _of_folder(path: Path, network: Network) -> Reference:
     )
 
 
-def _fill(features: Features, network: Network, sizes: Sequence[Size], read: Any) -> None:
+def _fill(
+    features: Features, network: Network, sizes: Sequence[Size], read: Callable[[int], NDArray[np.uint8]]
+) -> None:
     """Computes features that are not kept yet, and keeps them."""
     if features.whole:
         return
