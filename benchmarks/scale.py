@@ -103,7 +103,9 @@ def kill_again_and_again(arguments: list[str], path: Path, count: int) -> dict[s
         process = subprocess.Popen(
             [sys.executable, "-m", "drawbench", *arguments], stderr=subprocess.DEVNULL, start_new_session=True
         )
-        while lines(path) < goal and process.poll() is None:
+        while lines(path) < goal:
+            if process.poll() is not None:
+                raise SystemExit(f"drawbench {' '.join(arguments)} ended by itself before it was killed")
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -74,8 +75,26 @@ def decode_foreign(data: bytes, name: str) -> Imported:
         Unreadable: not an image, or truncated.
         UserError: animated, partly transparent, or over `MAX_PIXELS`.
     """
-    import PIL.Image
     import PIL.ImageOps
+
+    image, facts = _decode(data, name, PIL.ImageOps.exif_transpose)
+    return Imported(_to_rgb(name, image), facts)
+
+
+def read_unrotated(path: Path) -> PIL.Image.Image:
+    """Reads a photograph of a reference set as RGB, as it is stored: FID implementations do not look at an EXIF orientation.
+
+    Raises:
+        UserError: as `read_foreign`.
+    """
+    return _to_rgb(path.name, _decode(path.read_bytes(), path.name, lambda image: image)[0])
+
+
+def _decode(
+    data: bytes, name: str, turned: Callable[[PIL.Image.Image], PIL.Image.Image]
+) -> tuple[PIL.Image.Image, dict[str, str | int | float]]:
+    """Reads an image in its own mode, turned if it has an EXIF orientation, and says what it was."""
+    import PIL.Image
 
     if not data:
         raise Unreadable(f"{name} is empty (0 bytes); make it anew or copy it again")
@@ -94,14 +113,14 @@ def decode_foreign(data: bytes, name: str) -> Imported:
             image.load()
             if orientation in range(2, 9):
                 facts["exif_orientation"] = int(orientation)
-                image = PIL.ImageOps.exif_transpose(image)
+                image = turned(image)
     except UserError:
         raise
     except PIL.UnidentifiedImageError as error:
         raise Unreadable(f"{name} is not an image; make it anew or copy it again") from error
     except Exception as error:  # A damaged file may raise anything: TypeError and struct.error were seen too.
         raise Unreadable(f"{name} cannot be read as an image ({error}); make it anew or copy it again") from error
-    return Imported(_to_rgb(name, image), facts)
+    return image, facts
 
 
 def _refuse_what_has_no_one_meaning(name: str, image: PIL.Image.Image) -> None:

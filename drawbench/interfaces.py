@@ -147,7 +147,9 @@ class ImageMetric(Protocol):
 class SetMetric(Protocol):
     """A metric with one value per set of images. Stateless; the reference is given to its factory.
 
-    An attribute ``least``, where there is one, is the fewest images that have a value; it is 1 else.
+    An attribute ``least``, where there is one, is the fewest images that have a value; it is 1 else. A method ``from_files``,
+    where there is one, is given the paths of the images and returns further outputs: name → (value or None, why it has no
+    interval, or no value).
     """
 
     outputs: Mapping[str, Output]

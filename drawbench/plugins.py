@@ -63,6 +63,7 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
             "drawbench.metrics.clip_score:clip_score", "cosine of CLIP's image and text embeddings", verified=False
         ),
         "fd": Builtin("drawbench.metrics.fd:fd", "Fréchet distance on CLIP's image embeddings", verified=False),
+        "fid": Builtin("drawbench.metrics.fid:fid", "Fréchet Inception distance, clean-fid's protocol", verified=False),
         "image_stats": Builtin("drawbench.metrics.image_stats:image_stats", "size, and black or constant images"),
         "shapes_accuracy": Builtin(
             "drawbench.metrics.shapes_accuracy:shapes_accuracy", "does an image of the shapes world show its prompt?"

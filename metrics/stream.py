@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,10 +13,10 @@ from numpy.typing import NDArray
 from drawbench import __version__
 from drawbench.errors import UserError
 from drawbench.files import write_atomic
-from drawbench.images import decode_rgb
 from drawbench.interfaces import ImageMetric, Kind, Output, Prompt, Score, SetMetric
 from drawbench.intervals import Estimate, Over, estimate, jackknife
 from drawbench.journal import Record, now
+from drawbench.metrics.batches import by_size, read_ahead, read_drawn, sizes_of
 from drawbench.metrics.features import Features
 from drawbench.progress import progress
 from drawbench.protocol import make_protocol
@@ -73,7 +71,7 @@ def score_run(run: Run, metrics: Sequence[Loaded], *, over: Over = "prompts", ba
     images = images_digest(records)
     before = {file.path: file for file in run.score_files() if file.images_sha256 == images}
     files = {loaded.alias: _score_file(run, loaded, images, records) for loaded in metrics}
-    new = [loaded for loaded in metrics if not _is_scored(before.get(files[loaded.alias].path))]
+    new = [loaded for loaded in metrics if not _is_scored(before.get(files[loaded.alias].path), loaded)]
     measured = _pass(run, records, new, images, batch_size) if new else Measured({}, {}, {}, {})
     new = [loaded for loaded in new if loaded.alias not in measured.errors]
     metrics = [loaded for loaded in metrics if loaded.alias not in measured.errors]
@@ -98,8 +96,11 @@ def score_run(run: Run, metrics: Sequence[Loaded], *, over: Over = "prompts", ba
     return list(files.values())
 
 
-def _is_scored(file: ScoreFile | None) -> bool:
-    return file is not None and file.drawbench == __version__ and file.is_whole()
+def _is_scored(file: ScoreFile | None, loaded: Loaded) -> bool:
+    """Says whether a file has all that the metric would give now: an option may ask for a further output."""
+    if file is None or file.drawbench != __version__ or not file.is_whole():
+        return False
+    return loaded.metric.outputs.keys() <= {row.output for row in file.scores}
 
 
 def _score_file(run: Run, loaded: Loaded, images: str, records: Sequence[Record]) -> ScoreFile:
@@ -170,38 +171,9 @@ def _groups(records: Sequence[Record]) -> NDArray[np.int64]:
 
 
 def _batches(run: Run, records: Sequence[Record], batch_size: int) -> Iterator[Batch]:
-    """Reads ahead in threads; images of one size follow each other, so that a batch has one size."""
-    import torch
-
-    order = sorted(
-        range(len(records)), key=lambda index: (records[index].width or 0, records[index].height or 0, index)
-    )
-    groups = [list(same) for _, same in groupby(order, key=lambda index: (records[index].width, records[index].height))]
-    parts = [part for group in groups for part in _parts(group, records[group[0]], batch_size)]
-    with ThreadPoolExecutor() as pool:
-        ahead = [[pool.submit(_read, run, records[index]) for index in part] for part in parts[:2]]
-        for number, part in enumerate(parts):
-            if number + 2 < len(parts):
-                ahead.append([pool.submit(_read, run, records[index]) for index in parts[number + 2]])
-            images = torch.from_numpy(np.stack([job.result() for job in ahead.pop(0)]))
-            yield Batch(part, images, [run.prompts[records[index].prompt] for index in part])
-
-
-def _parts(group: Sequence[int], first: Record, batch_size: int) -> Iterator[Sequence[int]]:
-    """Cuts images of one size into batches, of fewer than asked for where they are so large that three would fill the memory."""
-    size = max(1, min(batch_size, 2**26 // max(1, (first.width or 1) * (first.height or 1))))
-    yield from (group[start : start + size] for start in range(0, len(group), size))
-
-
-def _read(run: Run, record: Record) -> NDArray[np.uint8]:
-    where = run.place(record)
-    try:
-        data = where.read()
-    except OSError as error:
-        raise UserError(f"{where} was drawn and is not there; `drawbench verify {run.path}` says what to do") from error
-    if hashlib.sha256(data).hexdigest() != record.sha256:
-        raise UserError(f"{where} is not the file that was drawn; `drawbench verify {run.path}` says what to do")
-    return decode_rgb(data)
+    parts = by_size(sizes_of(records), batch_size)
+    for part, images in read_ahead(parts, lambda index: read_drawn(run, records[index])):
+        yield Batch(part, images, [run.prompts[records[index].prompt] for index in part])
 
 
 def _check_scored(loaded: Loaded, values: Mapping[str, NDArray[np.float64]], count: int) -> None:
@@ -248,10 +220,17 @@ def _set_scores(
         nothing = Estimate(None, None, few, len(records), n_prompts)
         return [row for name, output in metric.outputs.items() for row in _rows(run, file, name, output, None, nothing)]
     whole = metric.compute(array)
+    paths = [run.place(record).file for record in records]
+    of_files = metric.from_files(paths) if hasattr(metric, "from_files") else {}
     can_spare = len(records) - np.bincount(groups).max() >= least
     parts = metric.leave_out(array, groups) if can_spare else {}
     scores: list[Score] = []
     for name, output in metric.outputs.items():
+        if name in of_files:
+            value, reason = of_files[name]
+            given = Estimate(value, None, reason, len(records), n_prompts)
+            scores += _rows(run, file, name, output, None, given)
+            continue
         left_out = np.asarray(parts.get(name, []), np.float64)
         if not np.isfinite([whole[name], *left_out]).all():
             raise UserError(

@@ -10,8 +10,8 @@ import torch
 
 from drawbench.files import write_atomic
 from drawbench.metrics.clip import Clip
-from drawbench.metrics.fd import write_reference
 from drawbench.metrics.frechet import moments
+from drawbench.metrics.reference import write_reference
 from drawbench.progress import progress
 from drawbench.shapes.data import held_out_pair
 from drawbench.shapes.shipped import SHAPES, shipped

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 DEFAULT_METRICS = ("clip_score", "text_rendering", "image_stats")
 SHAPES_METRICS = ("shapes_accuracy", "clip_score", "fd")
 """Where all prompts are of the shapes world; the CLIP is then its own."""
+COCO_SETS = ("coco", "coco-30k")
+COCO_METRICS = ("clip_score", "fid")
+"""Where all prompts are captions of COCO: the pair that papers plot. fid is one of them where there is a reference."""
 
 
 @click.command(short_help="Draw images.")
@@ -70,7 +73,8 @@ def run(context: click.Context, /, metrics: Sequence[str], reference: str | None
     """Draw with one or more generators, score the images and write the comparison: DIR/report.html.
 
     Without --metric: clip_score, text_rendering and image_stats, for the prompt set shapes shapes_accuracy, clip_score
-    (with its own CLIP) and fd; one whose weights are missing is skipped aloud, and the exit code is then 3.
+    (with its own CLIP) and fd, for coco and coco-30k clip_score and, with --reference, fid; one whose weights are missing
+    is skipped aloud, and the exit code is then 3.
 
     \b
     Example:
@@ -88,7 +92,7 @@ def run(context: click.Context, /, metrics: Sequence[str], reference: str | None
     check_device(given["device"])
     aliases = list(parse_named(given["generators"]))
     in_shapes = set(given["prompt_specs"]) == {SHAPES}
-    named = parse_named(metrics or (SHAPES_METRICS if in_shapes else DEFAULT_METRICS))
+    named = parse_named(metrics or default_metrics(given["prompt_specs"], reference))
     if both := sorted(set(aliases) & set(named)):
         raise UserError(f"{both[0]!r} names a generator and a metric; give one of them an alias")
     owners = [*aliases, *named, *prompt_owners(given["prompt_specs"], [*aliases, *named])]
@@ -114,6 +118,16 @@ def run(context: click.Context, /, metrics: Sequence[str], reference: str | None
         click.echo(f"skipped: {metric}: {reason}", err=True)
     click.echo(f"report: {report}")
     context.exit(3 if skipped else 1 if any(summary.failed for _, summary in drawn) else 0)
+
+
+def default_metrics(prompt_specs: Sequence[str], reference: str | None) -> tuple[str, ...]:
+    """Returns the metrics of ``run`` without ``--metric``, by the names of the prompt sets (``coco-30k=FILE`` has one too)."""
+    names = {spec.partition("=")[0] for spec in prompt_specs}
+    if names == {SHAPES}:
+        return SHAPES_METRICS
+    if names and names <= set(COCO_SETS):
+        return COCO_METRICS if reference is not None else tuple(name for name in COCO_METRICS if name != "fid")
+    return DEFAULT_METRICS
 
 
 def draw(

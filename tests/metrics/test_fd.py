@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from drawbench.errors import UserError
-from drawbench.metrics.fd import fd, read_reference, write_reference
+from drawbench.metrics.fd import fd
 from drawbench.metrics.frechet import moments
+from drawbench.metrics.reference import read_reference, write_reference
 from drawbench.shapes.data import held_out_pair
 
 
@@ -47,7 +48,7 @@ def test_its_protocol_names_network_and_reference(metric):
 def test_the_reference_is_made_of_what_it_says(metric, pictures):
     """The shipped moments against 300 pictures of the same stream: as near as samples of one distribution are."""
     distance = metric.compute(metric.network(pictures).numpy())["fd"]
-    assert distance < 0.1 * np.trace(metric.reference.moments.covariance)
+    assert distance < 0.1 * np.trace(metric.reference.given.covariance)
 
 
 def test_few_prompts_are_remarked_on(metric):
@@ -61,11 +62,11 @@ def test_statistics_come_back_and_foreign_ones_are_refused(tmp_path):
     file = tmp_path / "stats.npz"
     given = moments(np.random.default_rng(0).normal(size=(10, 4)))
     write_reference(file, given, "a" * 64, "ten rows")
-    back = read_reference(file, "a" * 64)
-    np.testing.assert_array_equal(back.moments.covariance, given.covariance)
-    assert (back.moments.n, back.images) == (10, "ten rows")
+    back = read_reference(file, "a" * 64, "fd")
+    np.testing.assert_array_equal(back.given.covariance, given.covariance)
+    assert (back.n, back.images) == (10, "ten rows")
     with pytest.raises(UserError, match="statistics of another network"):
-        read_reference(file, "b" * 64)
+        read_reference(file, "b" * 64, "fd")
 
 
 def test_what_is_no_statistics_file_is_said(tmp_path):
@@ -78,7 +79,7 @@ def test_what_is_no_statistics_file_is_said(tmp_path):
     with pytest.raises(UserError, match="not a statistics file"):
         fd(reference=str(tmp_path / "other.npz"))
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match="folder"):
+    with pytest.raises(UserError, match="has 0 images"):
         fd(reference=str(tmp_path / "folder"))
 
 

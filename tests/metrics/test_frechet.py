@@ -1,10 +1,12 @@
 """The Fréchet distance against 50-digit arithmetic and against known cases."""
 
+import tracemalloc
+
 import mpmath
 import numpy as np
 import pytest
 
-from drawbench.metrics.frechet import frechet, frechet_features, moments, without_groups
+from drawbench.metrics.frechet import factored, frechet, frechet_features, moments, without_groups
 
 
 def features(seed, n, d, rank=None, shift=0.0):
@@ -76,3 +78,30 @@ def test_leaving_out_groups_is_computing_without_them(n):
     groups = np.arange(n) % 4
     expected = [frechet(rows[groups != group], reference) for group in range(4)]
     np.testing.assert_allclose(without_groups(rows, groups, reference), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [5, 700], ids=["few", "many"])
+def test_a_factor_squared_is_the_covariance(n):
+    rows = features(10, n, 6, shift=100.0).astype(np.float32)
+    for given in (rows, moments(rows)):
+        mean, factor = factored(given)
+        np.testing.assert_allclose(mean, rows.mean(0, dtype=np.float64), rtol=1e-12)
+        np.testing.assert_allclose(factor.T @ factor, np.cov(rows.astype(np.float64), rowvar=False), atol=1e-9)
+
+
+def test_leaving_out_groups_of_few_images_is_exact():
+    rows, others = features(11, 12, 40), features(12, 9, 40)
+    groups = np.arange(12) % 5
+    expected = [frechet_features(rows[groups != group], others) for group in range(5)]
+    np.testing.assert_allclose(without_groups(rows, groups, factored(others)), expected, rtol=1e-11)
+    from_moments = without_groups(rows, groups, moments(others))
+    np.testing.assert_allclose(from_moments, expected, rtol=1e-6)
+
+
+def test_moments_hold_one_covariance_and_a_few_rows():
+    rows = np.random.default_rng(13).normal(size=(4000, 1024)).astype(np.float32)
+    tracemalloc.start()
+    moments(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * 1024**2 + 8 * 1024 * 600

@@ -1,7 +1,6 @@
 """The stream: each image once for all metrics, features once per network, values kept in order, and nothing altered scored."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from PIL import Image
 import drawbench.metrics.stream as stream
 from drawbench.errors import UserError
 from drawbench.interfaces import Drawn, Output, Prompt, Refused, Scored
+from drawbench.metrics.batches import by_size
 from drawbench.metrics.stream import Loaded, score_run
 from drawbench.prompts import make_prompt_set
 from drawbench.runner import generate
@@ -182,8 +182,8 @@ def test_features_are_computed_once_for_all_metrics_and_kept(run, monkeypatch):
 
 def test_each_image_is_read_once_for_all_metrics(run, monkeypatch):
     reads = []
-    original = stream._read
-    monkeypatch.setattr(stream, "_read", lambda run, record: reads.append(record.prompt) or original(run, record))
+    original = stream.read_drawn
+    monkeypatch.setattr(stream, "read_drawn", lambda run, record: reads.append(record.prompt) or original(run, record))
     score_run(run, [loaded(Mean(), "a"), loaded(OnFeatures(Net()), "b"), loaded(SetMean(Net()), "c")])
     assert len(reads) == 18
 
@@ -305,11 +305,24 @@ def test_the_options_and_code_of_a_third_partys_metric_are_in_its_protocol(run):
     assert a.protocol.hash != b.protocol.hash
 
 
-def test_huge_images_come_in_smaller_batches(run):
-    first = run.drawn()[0]
-    huge = replace(first, width=8192, height=4096)
-    assert [len(part) for part in stream._parts(range(5), huge, 16)] == [2, 2, 1]
-    assert [len(part) for part in stream._parts(range(5), first, 16)] == [5]
+def test_huge_images_come_in_smaller_batches():
+    assert by_size([(8192, 4096)] * 5, 16) == [[0, 1], [2, 3], [4]]
+    assert by_size([(8, 8), (12, 8), (8, 8)], 16) == [[0, 2], [1]]
+
+
+def test_a_further_output_is_scored_and_what_needs_files_has_them(run):
+    class WithFiles(SetMean):
+        outputs = SetMean.outputs | {"files": Output(None, "set"), "none": Output(None, "set")}
+
+        def from_files(self, files):
+            return {"files": (float(sum(file.is_file() for file in files)), "no interval"), "none": (None, "no value")}
+
+    score_run(run, [loaded(SetMean(Net()), "mean")])
+    (file,) = score_run(run, [loaded(WithFiles(Net()), "mean")])
+    found = {row.output: (row.value, row.reason) for row in file.scores}
+    assert found["files"] == (18.0, "no interval")
+    assert found["none"] == (None, "no value")
+    assert "mean" in found
 
 
 def test_a_run_without_images_is_not_scored(tmp_path):
