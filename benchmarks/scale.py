@@ -13,6 +13,7 @@ import os
 import platform
 import random
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -71,8 +72,9 @@ def main() -> None:
     found["report"]["megabytes"] = round(report.stat().st_size / 1e6, 2)
     if given.score:
         timed([*draw, "--limit", str(given.part), "-o", str(part)])
-        found["score_part"] = timed(["score", str(part), *given.score])
-        found["score_part"] |= {"images": given.part, "arguments": [text for text in given.score if "/" not in text]}
+        arguments = shlex.split(given.score)
+        found["score_part"] = timed(["score", str(part), *arguments])
+        found["score_part"] |= {"images": given.part, "arguments": [text for text in arguments if "/" not in text]}
     found["hardware"] = f"{platform.machine()}, {os.cpu_count()} cores"
     found["versions"] = {"python": platform.python_version(), **{name: version(name) for name in ("torch", "pillow")}}
     given.json.write_text(json.dumps(found, indent=1) + "\n")
