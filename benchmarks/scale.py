@@ -34,9 +34,7 @@ def main() -> None:
     parser.add_argument("--store", choices=["png", "tar"], default="png")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("build/scale"))
-    parser.add_argument(
-        "--score", nargs="*", default=[], help="further arguments of drawbench score, for a part of the run"
-    )
+    parser.add_argument("--score", default="", help="arguments of drawbench score, in one text, for a part of the run")
     parser.add_argument("--part", type=int, default=5_000, help="images of that part")
     parser.add_argument("--json", type=Path, required=True)
     given = parser.parse_args()
