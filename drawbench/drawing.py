@@ -34,7 +34,7 @@ def draw_batch(generator: Generator, batch: Sequence[Item], batch_size: int) -> 
         results = _call(generator, batch, batch_size)
     except (Exception, SystemExit) as error:
         if batch_size > 1 and is_out_of_memory(error):
-            raise OutOfMemory(str(error).splitlines()[0]) from error
+            raise OutOfMemory((str(error).splitlines() or [type(error).__name__])[0]) from error
         if len(batch) == 1:
             return [Outcome(batch[0], error, time.monotonic() - start)]
         return [outcome for item in batch for outcome in draw_batch(generator, [item], batch_size)]

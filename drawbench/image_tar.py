@@ -11,6 +11,7 @@ import os
 import re
 import tarfile
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -59,6 +60,7 @@ class TarWriter:
         name = f"{host()}-{os.getpid()}-{self._begun}-{self._count}.tar"
         self._count += 1
         self._file = open(self.folder / name, "xb")  # noqa: SIM115  closed in close()
+        _lock(self._file)
         sync_folder(self.folder)
         return self._file
 
@@ -83,40 +85,70 @@ def tar_sizes(run: Path) -> dict[str, int]:
     return {entry.name: entry.stat().st_size for entry in os.scandir(folder) if _NAME.fullmatch(entry.name)}
 
 
-def mend_tars(run: Path) -> list[Path]:
-    """Ends the tars of writers of this machine that were killed; what stands torn at a tar's end is cut off. Returns them."""
+def mend_tars(run: Path, ends: Mapping[str, int]) -> list[Path]:
+    """Ends the tars of writers that were killed behind the last image that a journal has; returns them.
+
+    ``ends`` says of each tar where that image ends. What stands behind it is drawn again elsewhere, so it is cut off.
+    """
     mended = []
     for name in sorted(tar_sizes(run)):
         match, path = _NAME.fullmatch(name), run / "images" / name
         if match is None or match["host"] != host() or alive(int(match["pid"])):
             continue
-        end = _whole(path)
-        if end is not None:
-            with open(path, "rb+") as file:
-                file.seek(end)
-                file.truncate()
-                _end(file)
-            mended.append(path)
+        with open(path, "rb+") as file:
+            if not _lock(file) or _has_end(path):
+                continue
+            file.truncate(-(-ends.get(name, 0) // BLOCK) * BLOCK)
+            file.seek(0, os.SEEK_END)
+            _end(file)
+        if name not in ends:
+            path.unlink()
+        mended.append(path)
     return mended
 
 
-def _whole(path: Path) -> int | None:
-    """Returns the byte behind the last whole member of a tar that has no end, or None where it has one."""
-    size, at = path.stat().st_size, 0
+def image_offsets(path: Path) -> set[int]:
+    """Returns at which bytes of a tar images begin."""
+    return {
+        begins
+        for name, begins, size in _members(path)
+        if name.endswith(".png") and begins + size <= path.stat().st_size
+    }
+
+
+def _has_end(path: Path) -> bool:
+    behind = max((begins + -(-size // BLOCK) * BLOCK for _, begins, size in _members(path)), default=0)
+    with open(path, "rb") as file:
+        file.seek(behind)
+        return file.read(BLOCK) == bytes(BLOCK)
+
+
+def _members(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Yields each member's name, first byte and size, up to the tar's end or to what is no member."""
+    at = 0
     with open(path, "rb") as file:
         while True:
             file.seek(at)
             header = file.read(BLOCK)
-            if header == bytes(BLOCK):
-                return None
             try:
-                length = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
+                member = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
             except tarfile.HeaderError:
-                return at
-            behind = at + BLOCK + -(-length // BLOCK) * BLOCK
-            if behind > size:
-                return at
-            at = behind
+                return
+            yield member.name, at + BLOCK, member.size
+            at += BLOCK + -(-member.size // BLOCK) * BLOCK
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Holds a tar while it is written; says whether nobody else does."""
+    try:
+        import fcntl
+    except ImportError:
+        return True  # Windows: the writer's number must do.
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _member(file: IO[bytes], name: str, data: bytes) -> int:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -115,9 +115,13 @@ def journal_line(record: Record) -> bytes:
 
 def read_journal(file: Path) -> Iterator[Record]:
     """Yields the records of one journal; a torn last line, of a writer that was killed, is passed over."""
-    data = file.read_bytes()
-    for number, line in enumerate(data.split(b"\n"), 1):
-        if not line:
+    with open(file, "rb") as lines:
+        yield from _records(file, lines)
+
+
+def _records(file: Path, lines: Iterable[bytes]) -> Iterator[Record]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
             continue
         try:
             row = json.loads(line)
@@ -125,7 +129,7 @@ def read_journal(file: Path) -> Iterator[Record]:
             if record is not None and not (isinstance(record.prompt, str) and isinstance(record.sample, int)):
                 raise ValueError("prompt or sample is of the wrong type")
         except (ValueError, TypeError, AttributeError) as error:
-            if number == data.count(b"\n") + 1:
+            if not line.endswith(b"\n"):
                 return  # The torn last line of a writer that was killed: its image is drawn again.
             what = f"{file}, line {number} is damaged ({error})"
             raise UserError(f"{what}; delete the line: its image is drawn again") from error

@@ -17,11 +17,11 @@ from drawbench.journal import Record
 from drawbench.progress import progress, say
 from drawbench.store import Run
 
-Draw = Callable[[Sequence[Item], BatchSize], Yields[list[Record], None, None]]
-"""Draws items and yields their records, batch by batch, as they are on disk."""
+Draw = Callable[[Sequence[Item], BatchSize, list[str]], Yields[list[Record], None, None]]
+"""Draws items and yields their records, batch by batch, as they are on disk; appends remarks to a list."""
 _SHOWN_FAILURES = 5
 _GIVE_UP_AFTER = 20
-"""Failures of the first images, all for one reason: it is not the prompts."""
+"""Failures in a row, all for one reason: it is not the prompts."""
 
 
 class Summary(NamedTuple):
@@ -37,7 +37,7 @@ class Summary(NamedTuple):
     """Of this call."""
     seconds: float
     stopped: bool
-    """The first images all failed for one reason, and the rest were not tried."""
+    """So many in a row failed for one reason that the rest were not tried."""
     remarks: Sequence[str] = ()
 
     def line(self, run: Run) -> str:
@@ -52,7 +52,7 @@ class Summary(NamedTuple):
         parts += [f"{self.refused} refused"] if self.refused else []
         parts += [f"{self.failed} FAILED"] if self.failed else []
         parts += [f"{self.already} were there"] if self.already else []
-        parts += ["stopped: the first all failed alike"] if self.stopped else []
+        parts += [f"stopped: {_GIVE_UP_AFTER} in a row failed alike"] if self.stopped else []
         rate = self.drawn / self.seconds if self.seconds > 0 else 0.0
         text = head + ", ".join(parts) + f" of {self.asked} in {self.seconds:.1f} s ({rate:.1f} images/s; {run.path})"
         return text + ("; the same command tries the failed ones again" if self.failed else "")
@@ -78,50 +78,55 @@ def generate(
     bytes.
     """
     start = time.monotonic()
-    to_draw = run.lacking(items)
+    records = run.records()
+    to_draw = run.lacking(items, records)
     left = {(item.prompt.id, item.sample) for item in to_draw}
-    before = {key: record for key, record in run.records().items() if key not in left}
-    _refuse_other_sources(run, generator, items, before)
-    already_refused = sum(
-        (i.prompt.id, i.sample) in before and before[i.prompt.id, i.sample].status == "refused" for i in items
-    )
+    there = [item for item in items if (item.prompt.id, item.sample) not in left]
+    _refuse_other_sources(run, generator, there, records)
+    already_refused = sum(records[item.prompt.id, item.sample].status == "refused" for item in there)
+    del records
     stopped = False
     done: Counter[str] = Counter()
-    reasons: set[str | None] = set()
-    already = len(items) - len(to_draw)
+    alike = 0
+    reason: str | None = None
+    remarks: list[str] = []
     if to_draw:
         run.clear_leftovers()
         batch = batch_size if isinstance(batch_size, BatchSize) else BatchSize(batch_size)
-        drawing = draw(to_draw, batch) if draw else draw_here(run, generator, to_draw, batch, device)
+        drawing = draw(to_draw, batch, remarks) if draw else draw_here(run, generator, to_draw, batch, device)
         with (
             closing(drawing),
-            progress(len(items), unit=" images", label=run.manifest.system.name, done=already) as bar,
+            progress(len(items), unit=" images", label=run.manifest.system.name, done=len(there)) as bar,
         ):
-            for records in drawing:
-                for record in records:
+            for written in drawing:
+                for record in written:
                     done[record.status] += 1
                     bar.update()
                     if record.status == "failed":
-                        reasons.add(record.reason)
+                        alike = alike + 1 if record.reason == reason else 1
+                        reason = record.reason
                         _tell(record, done["failed"])
-                stopped = done.total() == done["failed"] >= _GIVE_UP_AFTER and len(reasons) == 1
+                    else:
+                        alike = 0
+                stopped = alike >= _GIVE_UP_AFTER
                 if stopped:
                     break
     seconds = time.monotonic() - start
-    remarks = generator.remarks(items) if hasattr(generator, "remarks") else []
+    if hasattr(generator, "remarks"):
+        remarks += generator.remarks(items)
     counts = (done["drawn"], done["refused"], done["failed"])
-    return Summary(len(items), already, already_refused, *counts, seconds, stopped, remarks)
+    return Summary(len(items), len(there), already_refused, *counts, seconds, stopped, list(dict.fromkeys(remarks)))
 
 
 def _refuse_other_sources(
-    run: Run, generator: Generator, items: Sequence[Item], before: Mapping[tuple[str, int], Record]
+    run: Run, generator: Generator, there: Sequence[Item], records: Mapping[tuple[str, int], Record]
 ) -> None:
     """Asks a generator that imports whether what it would draw from is still what the run's images came from."""
     if not hasattr(generator, "changed"):
         return
-    for item in items:
-        record = before.get((item.prompt.id, item.sample))
-        if record is not None and record.status == "drawn" and (what := generator.changed(item, record.facts)):
+    for item in there:
+        record = records[item.prompt.id, item.sample]
+        if record.status == "drawn" and (what := generator.changed(item, record.facts)):
             raise UserError(f"{run.path} holds other images: {what}; give a new -o, or delete that image from the run")
 
 

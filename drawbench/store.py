@@ -169,16 +169,16 @@ class Run:
         return run
 
     def _write(self) -> None:
-        manifest = asdict(self.manifest)
+        lines = "".join(canonical_json(_prompt_row(p)) + "\n" for p in self.prompt_set.prompts).encode()
+        file = self.path / "prompts.jsonl"
+        if not file.is_file() or file.read_bytes() != lines:
+            write_atomic(file, lines)
+        manifest = asdict(self.manifest)  # Last: where it is, the run is whole.
         manifest["system"]["digest"] = self.manifest.system.digest
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
         file = self.path / "run.json"
         if not file.is_file() or file.read_text("utf-8") != text:
             write_atomic(file, text.encode())
-        lines = "".join(canonical_json(_prompt_row(p)) + "\n" for p in self.prompt_set.prompts).encode()
-        file = self.path / "prompts.jsonl"
-        if not file.is_file() or file.read_bytes() != lines:
-            write_atomic(file, lines)
 
     @cached_property
     def prompts(self) -> dict[str, Prompt]:
@@ -237,13 +237,14 @@ class Run:
                         sizes[folder.name, int(match[1])] = entry.stat().st_size
         return sizes
 
-    def lacking(self, items: Sequence[Item]) -> list[Item]:
-        """Returns the items that are yet to be drawn.
+    def lacking(self, items: Sequence[Item], records: Mapping[tuple[str, int], Record] | None = None) -> list[Item]:
+        """Returns the items that are yet to be drawn; ``records`` are the run's, where they have been read already.
 
         An image counts as drawn where the journal says so and its bytes are there in their number (content is checked by
         `drawbench verify`). A refusal stands; a failure is tried again.
         """
-        records, sizes, tars = self.records(), self.present(), tar_sizes(self.path)
+        records = self.records() if records is None else records
+        sizes, tars = self.present(), tar_sizes(self.path)
 
         def lacks(item: Item) -> bool:
             key = (item.prompt.id, item.sample)
@@ -273,12 +274,22 @@ class Run:
         there = [Path(entry) for root in roots if root.is_dir() for entry in os.scandir(root) if entry.is_dir()]
         for folder in (self.path, self.path / "journal", self.path / "scores", *there):
             sweep(folder)
-        mend_tars(self.path)
+        ends: dict[str, int] = {}
+        for file in journals(self.path) if tar_sizes(self.path) else []:
+            for record in read_journal(file):
+                if record.tar is not None:
+                    ends[record.tar] = max(ends.get(record.tar, 0), (record.offset or 0) + (record.bytes or 0))
+        mend_tars(self.path, ends)
 
     def score_files(self) -> list[ScoreFile]:
         """Returns the run's scores, by metric and then by age, the latest last."""
         files = [read_scores(file) for file in sorted((self.path / "scores").glob("*.json"))]
         return sorted(files, key=lambda file: (file.metric, file.at))
+
+
+def begun(path: Path) -> Manifest | None:
+    """Returns the manifest of a run that was begun, or None; it reads nothing else, so that others may just be starting it."""
+    return _read_manifest(path) if (path / "run.json").is_file() else None
 
 
 def _read_manifest(path: Path) -> Manifest:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from drawbench.errors import UserError
 from drawbench.files import is_leftover
-from drawbench.image_tar import is_tar
+from drawbench.image_tar import image_offsets, is_tar, tar_sizes
 from drawbench.journal import Record
 from drawbench.progress import progress
 from drawbench.scores import images_digest, read_scores
@@ -47,24 +48,30 @@ def verify(run: Run) -> list[Finding]:
             record = records.get(key)
             if record is not None and record.seed != item.seed:
                 where = f"{key[0]}/{key[1]}"
-                findings.append(
-                    Finding(
-                        "altered",
-                        where,
-                        "was drawn with another seed than this run's",
-                        _delete(f"images/{where}.png"),
-                        True,
-                    )
-                )
+                what = "was drawn with another seed than this run's"
+                findings.append(Finding("altered", where, what, _again(run, record), True))
             bar.update()
     for record in records.values():
         if record.status == "drawn":
             expected.add(run.place(record).file)
             expected |= {run.extra_path(name, record.prompt, record.sample) for name in record.extras}
+    findings += _unpointed(run, records.values())
     findings += _surplus(run, expected | {run.image_path(*key) for key in planned})
     findings += _scores(run)
     findings += _strangers(run)
     return findings
+
+
+def _unpointed(run: Run, records: Iterable[Record]) -> Iterator[Finding]:
+    """Images in tars to which no journal points, because they were drawn again: WebDataset would read them too."""
+    pointed: dict[str, set[int]] = defaultdict(set)
+    for record in records:
+        if record.tar is not None and record.status == "drawn":
+            pointed[record.tar].add(record.offset or 0)
+    for name in sorted(tar_sizes(run.path)):
+        if count := len(image_offsets(run.path / "images" / name) - pointed[name]):
+            what = f"holds {count} images that were drawn again since, and that WebDataset would read twice"
+            yield Finding("surplus", f"images/{name}", what, "lay the run out anew: drawbench export", False)
 
 
 def _strangers(run: Run) -> Iterator[Finding]:
@@ -110,12 +117,13 @@ def _check(run: Run, record: Record | None, prompt: str, sample: int) -> Iterato
     elif record.status == "failed":
         yield Finding("failed", where, record.reason or "failed", REDRAW, True)
     elif record.status == "drawn":
-        yield from _check_file(run, run.place(record), record.sha256)
+        yield from _check_file(run, run.place(record), record.sha256, _again(run, record))
         for name, sha256 in record.extras.items():
-            yield from _check_file(run, Place(run.extra_path(name, prompt, sample), None, None), sha256)
+            place = Place(run.extra_path(name, prompt, sample), None, None)
+            yield from _check_file(run, place, sha256, _delete(str(place.file.relative_to(run.path))))
 
 
-def _check_file(run: Run, place: Place, sha256: str | None) -> Iterator[Finding]:
+def _check_file(run: Run, place: Place, sha256: str | None, remedy: str) -> Iterator[Finding]:
     where = str(place).removeprefix(f"{run.path}/")
     try:
         data = place.read()
@@ -125,8 +133,15 @@ def _check_file(run: Run, place: Place, sha256: str | None) -> Iterator[Finding]
     if place.size is not None and len(data) < place.size:
         yield Finding("truncated", where, f"has {len(data)} of {place.size} bytes", REDRAW, True)
     elif hashlib.sha256(data).hexdigest() != sha256:
-        file = str(place.file.relative_to(run.path))
-        yield Finding("altered", where, "is not the image that was drawn (another sha256)", _delete(file), True)
+        yield Finding("altered", where, "is not the image that was drawn (another sha256)", remedy, True)
+
+
+def _again(run: Run, record: Record) -> str:
+    """Returns how an image is drawn again; of one in a tar by its line, for the tar holds others."""
+    if record.tar is None:
+        return _delete(str(run.place(record).file.relative_to(run.path)))
+    line = f'"prompt":"{record.prompt}" … "sample":{record.sample}'
+    return f"delete the line with {line} from journal/*.jsonl, then {REDRAW}"
 
 
 def _delete(where: str) -> str:

@@ -21,7 +21,7 @@ from drawbench.cli.options import (
     resolve_device,
     resolve_dtype,
 )
-from drawbench.cli.workers import first_batch_size, in_processes, store_of, worker_devices
+from drawbench.cli.workers import device_of, first_batch_size, in_processes, store_of, worker_devices
 from drawbench.errors import UserError
 from drawbench.plugins import find, parse_named
 from drawbench.settings import parse_settings, takes
@@ -155,7 +155,7 @@ def draw(
     from drawbench.journal import now
     from drawbench.prompts import select
     from drawbench.runner import generate as draw_run
-    from drawbench.store import Manifest, Plan, Run
+    from drawbench.store import Manifest, Plan, Run, begun
 
     part = find_shard(shard)
     aliases = parse_named(generators)  # One of them may have the name of a set that has no options.
@@ -166,13 +166,13 @@ def draw(
         raise UserError(
             f"two prompt sets have one name ({', '.join(s.name for s in sets)}); give one of the files another"
         )
-    given |= {"generators": generators, "dtype": dtype}
+    given |= {"generators": generators, "dtype": dtype, "device": device_of(part, given["device"])}
     started: list[tuple[Run, Ready, list[str]]] = []
     for one in ready if ready is not None else build_generators(settings, given):
         for prompt_set in sets:
             path = output if into_folder else output / f"{one.alias}-{prompt_set.name}"
             ids = chosen[prompt_set.name]
-            begun = Run.open(path).manifest if (path / "run.json").is_file() else None
+            there = begun(path)
             whole = len(ids) == len(prompt_set.prompts)
             manifest = Manifest(
                 system=one.system,
@@ -182,24 +182,22 @@ def draw(
                 seed=seed,
                 dtype=one.dtype,
                 plan=Plan(None if whole else tuple(ids), samples or 1),
-                batch_size=first_batch_size(batch_size, one.device, begun),
+                batch_size=first_batch_size(batch_size, one.device, there),
                 created=now(),
-                store=store_of(path, store, begun),
+                store=store_of(path, store, there),
             )
-            if samples is not None and begun is not None:
-                there = begun.plan.samples
-                if samples < there:
-                    raise UserError(
-                        f"{path} has {there} samples per prompt; --samples {samples} takes none away: leave it out, give "
-                        "as many or more, or draw into another folder"
-                    )
+            if samples is not None and there is not None and samples < there.plan.samples:
+                raise UserError(
+                    f"{path} has {there.plan.samples} samples per prompt; --samples {samples} takes none away: leave it out, "
+                    "give as many or more, or draw into another folder"
+                )
             started.append((Run.start(path, manifest, prompt_set), one, ids))
     if part.count > 1:
         click.echo(f"drawing {part.line()}", err=True)
     drawn = []
     for made, one, ids in started:  # All of them could be started: now the long work.
         first = first_batch_size(batch_size, one.device, made.manifest)
-        devices = worker_devices(processes, one.device, part)
+        devices = worker_devices(processes, one.device)
         with claimed(made.path, part):
             summary = draw_run(
                 made,
@@ -209,7 +207,8 @@ def draw(
                 device=one.device,
                 draw=in_processes(made, one, devices, settings, given) if len(devices) > 1 else None,
             )
-        click.echo(summary.line(made))
+        of_all = f"; this was {part.line()}, the whole run is {len(made.items(ids))} images" if part.count > 1 else ""
+        click.echo(summary.line(made) + of_all)
         for remark in summary.remarks:
             click.echo(f"note: {remark}", err=True)
         drawn.append((made, summary))
@@ -218,7 +217,7 @@ def draw(
 
 def _dtype(given: Mapping[str, Any], *, into_folder: bool) -> str:
     """Returns the dtype to draw in; ``auto`` follows what is begun in the output folder, else the device."""
-    from drawbench.store import Run
+    from drawbench.store import begun
 
     if given["dtype"] != "auto":
         return str(given["dtype"])
@@ -232,5 +231,5 @@ def _dtype(given: Mapping[str, Any], *, into_folder: bool) -> str:
         return "fp32"  # Nobody asks.
     sets = [spec.partition("=")[0] if "=" in spec else Path(spec).stem for spec in given["prompt_specs"]]
     folders = [output] if into_folder else [output / f"{alias}-{name}" for alias in drawing for name in sets]
-    begun = [Run.open(path).manifest.dtype for path in folders if (path / "run.json").is_file()]
-    return resolve_dtype(resolve_device(given["device"]), [name for name in begun if name in DTYPES])
+    dtypes = [there.dtype for there in map(begun, folders) if there is not None]
+    return resolve_dtype(resolve_device(given["device"]), [name for name in dtypes if name in DTYPES])

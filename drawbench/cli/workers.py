@@ -28,17 +28,25 @@ def first_batch_size(given: str, device: str, begun: Manifest | None) -> int:
     return _number(given, "--batch-size")
 
 
-def worker_devices(given: str, device: str, part: Shard) -> list[str]:
-    """Returns a device for each process: the GPUs in turn, where the device is a GPU without a number."""
-    gpus = 0
-    if device == "cuda":
-        import torch
+def device_of(part: Shard, device: str) -> str:
+    """Returns the GPU that is this process's, where torchrun or SLURM started one process for each and none was named."""
+    if part.local is None or device not in ("auto", "cuda"):
+        return device
+    gpus = _gpus()
+    return f"cuda:{part.local % gpus}" if gpus else device
 
-        gpus = torch.cuda.device_count()
-    if part.local is not None and gpus:  # torchrun and SLURM start one process for each GPU themselves.
-        device, gpus = f"cuda:{part.local % gpus}", 0
+
+def worker_devices(given: str, device: str) -> list[str]:
+    """Returns a device for each process: the GPUs in turn, where the device is a GPU without a number."""
+    gpus = _gpus() if device == "cuda" else 0
     count = max(1, gpus) if given == "auto" else _number(given, "--processes")
     return [f"cuda:{number % gpus}" if gpus > 1 else device for number in range(count)]
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def in_processes(
@@ -50,8 +58,8 @@ def in_processes(
     needed = {name: given[name] for name in ("generators", "checkpoints", "name", "dtype")}
     make = partial(build_again, one.alias, {one.alias: dict(settings[one.alias])}, needed)
 
-    def draw(items: Any, batch: Any) -> Any:
-        return draw_in_processes(run, make, devices, items, batch)
+    def draw(items: Any, batch: Any, remarks: Any) -> Any:
+        return draw_in_processes(run, make, devices, items, batch, remarks)
 
     return draw
 

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from runs import Painter, image_bytes, start
+from runs import Painter, image_bytes, prompt_set, start
 
+from drawbench.cli.workers import device_of, worker_devices
 from drawbench.errors import UserError
 from drawbench.executors.batch import BatchSize
 from drawbench.executors.shard import WHOLE, Shard, claimed, find_shard
@@ -76,14 +78,14 @@ def test_processes_parts_and_one_alone_draw_the_same_bytes(drawbench, tmp_path):
     assert done.returncode == 0, done.stderr
     assert image_bytes(tmp_path / "three") == calm
     writers = list((tmp_path / "three" / "journal").glob("*.jsonl"))
-    assert 1 <= len(writers) <= 3
+    assert len({line.split("-")[-2] for line in (file.name for file in writers)}) == len(writers) > 1
     assert verify(Run.open(tmp_path / "three")) == []
 
     torchrun = {"RANK": "1", "WORLD_SIZE": "3", "LOCAL_RANK": "1"}
     assert "drawing part 2 of 3 (torchrun)" in drawbench("parts", environment=torchrun).stderr
     assert len(image_bytes(tmp_path / "parts")) == 13
     slurm = {"SLURM_STEP_ID": "0", "SLURM_PROCID": "0", "SLURM_NTASKS": "3", "SLURM_LOCALID": "0"}
-    assert "13 drawn" not in drawbench("parts", environment=slurm).stdout  # Part 1 of 3 has 14.
+    assert "14 drawn of 14" in drawbench("parts", environment=slurm).stdout
     assert len(image_bytes(tmp_path / "parts")) == 27
     assert drawbench("parts", "--shard", "3/3").returncode == 0
     assert image_bytes(tmp_path / "parts") == calm
@@ -111,6 +113,74 @@ def test_an_image_that_kills_every_process_fails_alone(drawbench, tmp_path):
     (failed,) = (record for record in run.records().values() if record.status == "failed")
     assert "the process that drew it died" in failed.reason
     assert "SIGKILL" in failed.reason
+
+
+def test_parts_that_start_at_once_on_a_new_folder_all_draw(drawbench, tmp_path):
+    (tmp_path / "many.txt").write_text("".join(f"Prompt number {n}.\n" for n in range(8000)))
+    with ThreadPoolExecutor() as pool:
+        done = list(
+            pool.map(lambda n: drawbench("out", "--shard", f"{n}/4", "--limit", 40, prompts="many.txt"), (1, 2, 3, 4))
+        )
+    assert [one.returncode for one in done] == [0] * 4, [one.stderr for one in done]
+    assert len(image_bytes(tmp_path / "out")) == 40
+    assert verify(Run.open(tmp_path / "out")) == []
+
+
+def test_a_start_that_was_killed_between_its_files_is_taken_up(drawbench, tmp_path):
+    assert drawbench("out", "--limit", 3).returncode == 0
+    (tmp_path / "out" / "prompts.jsonl").unlink()
+    assert drawbench("out", "--limit", 3).returncode == 0
+    (tmp_path / "out" / "run.json").unlink()
+    assert "is not empty and not a run" in drawbench("out", "--limit", 3).stderr
+
+
+def test_the_processes_of_a_killed_parent_draw_no_further(drawbench, tmp_path):
+    (tmp_path / "odd.py").write_text(PLUGIN.replace("most =", "import time; time.sleep(0.3); most ="))
+    command = [sys.executable, "-m", "drawbench", "generate", "--generator", f"odd={tmp_path / 'odd.py'}:odd"]
+    command += ["--prompts", str(tmp_path / "prompts.txt"), "-o", str(tmp_path / "out"), "--batch-size", "1"]
+    begun = subprocess.Popen([*command, "--processes", "2"], stderr=subprocess.DEVNULL)
+    while len(list((tmp_path / "out").glob("images/*/*.png"))) < 3:
+        assert begun.poll() is None
+        time.sleep(0.05)
+    begun.kill()
+    begun.wait()
+    time.sleep(1)  # Their death is a matter of moments.
+    there = len(image_bytes(tmp_path / "out"))
+    time.sleep(1.5)
+    assert len(image_bytes(tmp_path / "out")) == there
+    assert drawbench("out").returncode == 0
+    records = [line for file in (tmp_path / "out" / "journal").iterdir() for line in file.read_text().splitlines()]
+    assert sum('"status":"drawn"' in line for line in records) in (40, 41, 42)  # What was on its way is drawn again.
+
+
+def test_what_the_processes_generators_remark_is_told(drawbench, tmp_path):
+    talking = PLUGIN.replace(
+        "def generate", "def remarks(self, items):\n        return ['it rained']\n\n    def generate"
+    )
+    (tmp_path / "odd.py").write_text(talking)
+    assert drawbench("out", "--processes", 2).stderr.count("note: it rained (of one process)") == 1
+
+
+def test_a_fault_that_sets_in_later_stops_the_run(tmp_path):
+    run = start(tmp_path / "run", prompt_set(60))
+    summary = generate(run, Painter(fails=[f"{n:03d}" for n in range(10, 60)]), run.items(), batch_size=5, device="cpu")
+    assert summary.stopped
+    assert summary.drawn == 10
+    assert 20 <= summary.failed < 40
+    assert "20 in a row failed alike" in summary.line(run)
+
+
+def test_a_gpu_for_each_process_of_torchrun_and_slurm(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    rank = find_shard(None, {"RANK": "6", "WORLD_SIZE": "8", "LOCAL_RANK": "6"})
+    assert device_of(rank, "auto") == "cuda:2"
+    assert device_of(rank, "cpu") == "cpu"
+    assert device_of(rank, "cuda:1") == "cuda:1"
+    assert device_of(WHOLE, "auto") == "auto"
+    assert worker_devices("auto", "cuda") == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+    assert worker_devices("6", "cuda")[4:] == ["cuda:0", "cuda:1"]
+    assert worker_devices("2", "cuda:3") == ["cuda:3", "cuda:3"]
+    assert worker_devices("auto", "cpu") == ["cpu"]
 
 
 def test_ctrl_c_ends_all_processes_and_the_same_command_goes_on(drawbench, tmp_path):
@@ -242,29 +312,59 @@ def test_tars_hold_the_same_images_and_stand_any_stop(drawbench, tmp_path):
     assert found["007_0.png"] == files.place(files.records()["007", 0]).read()
 
 
-def test_a_torn_tar_is_ended_where_it_was_whole(tmp_path):
+def orphaned(file):
+    """Renames a tar so that a process wrote it that is no more, in the journals too."""
+    name = file.name.split("-")
+    name[-3] = str(2**22 + 1)
+    renamed = file.rename(file.with_name("-".join(name)))
+    for journal in (file.parent.parent / "journal").iterdir():
+        journal.write_text(journal.read_text().replace(file.name, renamed.name))
+    return renamed
+
+
+def test_a_torn_tar_is_cut_behind_its_last_image_on_record(tmp_path):
     run = start(tmp_path / "run", store="tar")
     generate(run, Painter(), run.items()[:4], batch_size=2, device="cpu")
     (file,) = (run.path / "images").iterdir()
-    whole = file.read_bytes()
-    # As another process left it that was killed while it wrote: no end, and half an image.
-    name = file.name.split("-")
-    name[-3] = str(2**22 + 1)
-    torn = file.with_name("-".join(name))
+    torn = orphaned(file)
+    # As it was left by a process that was killed: a whole image that no journal has, half of another, and no end.
     half = TarWriter(tmp_path / "other")
-    half.add("009", 0, b"x" * 2000, "half")
+    half.add("004", 0, b"x" * 2000, "whole")
+    half.add("005", 0, b"x" * 2000, "half")
     half.sync()
     (other,) = (tmp_path / "other" / "images").iterdir()
-    torn.write_bytes(whole[:-1024] + other.read_bytes()[:-1500])
-    file.unlink()
-    for journal in (run.path / "journal").iterdir():
-        journal.write_text(journal.read_text().replace(file.name, torn.name))
-    assert mend_tars(run.path) == [torn]
-    with tarfile.open(torn) as tar:
-        assert len(tar.getnames()) == 9  # The text of the half one was whole.
-    assert mend_tars(run.path) == []
+    torn.write_bytes(torn.read_bytes()[:-1024] + other.read_bytes()[:-1500])
     assert generate(run, Painter(), run.items(), batch_size=4, device="cpu").already == 4
-    assert [finding.kind for finding in verify(run)] == []
+    found = []
+    for tar in (run.path / "images").iterdir():
+        with tarfile.open(tar) as opened:
+            found += [name for name in opened.getnames() if name.endswith(".png")]
+    assert sorted(found) == [f"00{n}_0.png" for n in range(6)]  # Each once.
+    assert verify(run) == []
+
+
+def test_a_tar_that_somebody_is_writing_is_left_alone(tmp_path):
+    run = start(tmp_path / "run", store="tar")
+    writer = TarWriter(run.path)
+    writer.add("000", 0, b"x" * 100, "text")
+    writer.sync()
+    (file,) = (run.path / "images").iterdir()
+    torn = orphaned_name = file.with_name(file.name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-"))
+    file.rename(orphaned_name)
+    size = torn.stat().st_size
+    assert mend_tars(run.path, {}) == []
+    assert torn.stat().st_size == size
+
+
+def test_an_image_that_was_drawn_again_is_told_of_its_tar(tmp_path):
+    run = start(tmp_path / "run", store="tar")
+    generate(run, Painter(), run.items(), batch_size=4, device="cpu")
+    (journal,) = (run.path / "journal").iterdir()
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
+    generate(run, Painter(), run.items(), batch_size=4, device="cpu")
+    (finding,) = verify(run)
+    assert (finding.kind, finding.damage) == ("surplus", False)
+    assert "1 images that were drawn again" in finding.what
 
 
 def test_damage_in_a_tar_is_found_and_drawn_again(tmp_path):

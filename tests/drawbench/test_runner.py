@@ -211,7 +211,7 @@ def test_when_the_first_all_fail_for_one_reason_the_rest_is_not_tried(tmp_path):
     run = start(tmp_path / "run", prompt_set(60))
     summary = draw(run, Painter(fails=[f"{n:03d}" for n in range(60)]))
     assert (summary.failed, summary.stopped) == (20, True)
-    assert "stopped: the first all failed alike" in summary.line(run)
+    assert "stopped: 20 in a row failed alike" in summary.line(run)
     other = start(tmp_path / "other", prompt_set(60))
     assert draw(other, Painter(fails=[f"{n:03d}" for n in range(1, 60)])).failed == 59
 
