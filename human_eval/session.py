@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from drawbench.errors import UserError
 from drawbench.human_eval.assignment import Showing, showings
-from drawbench.human_eval.judgement import Judgement
+from drawbench.human_eval.progress import progress
 from drawbench.human_eval.store import Conflict, Place, Store, completion_code
 
 
@@ -37,7 +37,11 @@ class Session:
         if place is None:
             return None
         order = showings(self.store.study, place.unit, self.rater)
-        return State(place, order, *_progress(self.store, order, self.store.judgements(self.rater)))
+        position, answers = progress(self.store.study, order, self.store.judgements(self.rater))
+        if position == len(order) and not place.finished:  # Answers that came in by another way than `answer`.
+            self.store.finish(self.rater, place.unit)
+            place = place._replace(finished=True)
+        return State(place, order, position, answers)
 
     def view(self, state: State, position: int | None = None) -> dict[str, Any]:
         """Returns what a browser is told: the showing at a position (default: the next), and the images of the one after."""
@@ -77,7 +81,7 @@ class Session:
         return told
 
     def answer(self, position: int, item: str, answers: Mapping[str, str], seconds: float, key: str) -> str | None:
-        """Keeps an answer; returns the completion code where it was the last that was open.
+        """Keeps an answer; returns the completion code where all is answered now.
 
         Raises:
             Conflict: the position is not this item's, or lies ahead of what was answered; or see `Store.submit`.
@@ -93,30 +97,11 @@ class Session:
         if not 0 <= seconds < 86_400:
             raise UserError(f"seconds is {seconds}; allowed are 0 to a day")
         self.store.submit(self.rater, state.order[position], answers, seconds, key)
-        if position == state.position and position == len(state.order) - 1:
-            return self.store.finish(self.rater, state.place.unit)
-        return None
+        answered = state.position + (position == state.position)
+        return self.code(state._replace(position=answered))
 
     def code(self, state: State) -> str | None:
         """Returns the completion code of who has answered everything."""
         if state.position < len(state.order):
             return None
         return completion_code(self.store.study, self.rater, state.place.unit)
-
-
-def _progress(
-    store: Store, order: Sequence[Showing], judgements: Sequence[Judgement]
-) -> tuple[int, dict[int, dict[str, str]]]:
-    """Returns the first position without all its answers, and the answers by position."""
-    given: dict[tuple[str, bool], dict[str, str]] = {}
-    for one in judgements:
-        given.setdefault((one.item, one.repeat), {})[one.question] = one.answer
-    answers: dict[int, dict[str, str]] = {}
-    first = len(order)
-    for showing in order:
-        of_showing = given.get((showing.item.id, showing.repeat), {})
-        if of_showing:
-            answers[showing.position] = of_showing
-        if len(of_showing) < len(store.study.screen(showing.item).questions):
-            first = min(first, showing.position)
-    return first, answers

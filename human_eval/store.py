@@ -15,11 +15,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, create_engine, event, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, create_engine, event, func, insert, select, update
 
 from drawbench.errors import UserError
-from drawbench.human_eval.assignment import Showing
+from drawbench.human_eval.assignment import Showing, showings
 from drawbench.human_eval.judgement import Judgement
+from drawbench.human_eval.progress import progress
 from drawbench.human_eval.study import Study
 from drawbench.human_eval.tables import judgements, raters, slots, tables
 
@@ -171,8 +172,7 @@ class Store:
     def finish(self, rater: str, unit: str) -> str:
         """Notes that a rater has answered a whole unit, and returns their completion code."""
         with self._writing() as connection:
-            done = update(slots).where(slots.c.rater == rater, slots.c.unit == unit, slots.c.finished_at.is_(None))
-            connection.execute(done.values(finished_at=_now(), leased_until=None))
+            _finish(connection, rater, unit)
         return completion_code(self.study, rater, unit)
 
     # Judgements
@@ -182,7 +182,7 @@ class Store:
     ) -> list[Judgement]:
         """Keeps the answers of one screen and returns them as stored; the same key again returns what it stored before.
 
-        An answer to what is answered already supersedes it.
+        An answer to what is answered already supersedes it. With the last answer of a unit its place is finished.
 
         Raises:
             Conflict: the key was used for something else, or the place was given to another.
@@ -202,7 +202,10 @@ class Store:
             own = update(slots).where(slots.c.rater == rater, slots.c.unit == showing.item.unit)
             if not connection.execute(own.values(leased_until=_text(datetime.now(UTC) + LEASE))).rowcount:
                 raise Conflict("this place was given to somebody else")
-            current = {one.question: one.id for one in _current(connection, rater, showing)}
+            of_showing = (judgements.c.item == showing.item.id, judgements.c.repeat == showing.repeat)
+            current = {
+                one.question: one.id for one in _counting(connection, judgements.c.rater == rater, *of_showing)
+            }
             rows = [
                 {
                     "study": self.study.digest,
@@ -221,6 +224,11 @@ class Store:
                 for name, answer in answers.items()
             ]
             connection.execute(insert(judgements), rows)
+            # Together with the last answer, or not at all: who has seen their code must never lose their place.
+            unit = showing.item.unit
+            order = showings(self.study, unit, rater)
+            if progress(self.study, order, _counting(connection, judgements.c.rater == rater)).position == len(order):
+                _finish(connection, rater, unit)
             return _read(connection.execute(select(judgements).where(judgements.c.key == key)).mappings().all())
 
     def load(self, rows: Sequence[Judgement]) -> None:
@@ -246,11 +254,15 @@ def completion_code(study: Study, rater: str, unit: str) -> str:
     return hashlib.sha256(f"{study.manifest['secret']}/done/{rater}/{unit}".encode()).hexdigest()[:10].upper()
 
 
-def _current(connection: Connection, rater: str, showing: Showing) -> list[Judgement]:
-    of_item = select(judgements).where(
-        judgements.c.rater == rater, judgements.c.item == showing.item.id, judgements.c.repeat == showing.repeat
-    )
-    found = _read(connection.execute(of_item).mappings().all())
+def _finish(connection: Connection, rater: str, unit: str) -> None:
+    done = update(slots).where(slots.c.rater == rater, slots.c.unit == unit, slots.c.finished_at.is_(None))
+    connection.execute(done.values(finished_at=_now(), leased_until=None))
+
+
+def _counting(connection: Connection, *which: ColumnElement[bool]) -> list[Judgement]:
+    """Returns the judgements that nothing supersedes; whatever supersedes one must be among ``which``."""
+    query = select(judgements).where(*which).order_by(judgements.c.id)
+    found = _read(connection.execute(query).mappings().all())
     superseded = {one.supersedes for one in found}
     return [one for one in found if one.id not in superseded]
 

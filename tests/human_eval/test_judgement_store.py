@@ -12,6 +12,7 @@ from drawbench.errors import UserError
 from drawbench.human_eval import store as store_module
 from drawbench.human_eval.assignment import showings
 from drawbench.human_eval.designs import DRAWBENCH
+from drawbench.human_eval.session import Session
 from drawbench.human_eval.store import Conflict, Store, completion_code
 
 BOTH = {"fidelity": "first", "alignment": "second"}
@@ -149,6 +150,30 @@ def test_a_finished_unit_is_finished_and_its_code_cannot_be_guessed(store):
     assert store.place(rater).finished
     assert len(code) == 10
     assert code != completion_code(store.study, "r00000001", unit)
+
+
+def test_the_last_answer_finishes_the_place_in_its_own_transaction(store):
+    rater, all_showings = begin(store)
+    place = store.place(rater)
+    for number, showing in enumerate(all_showings):
+        assert store.places(place.unit) == {"at work": 1, "finished": 0}
+        store.submit(rater, showing, BOTH, 2.0, f"k{number}")
+    assert store.places(place.unit) == {"at work": 0, "finished": 1}
+    assert store.place(rater) == place._replace(finished=True)
+
+
+def test_who_has_answered_everything_is_finished_even_where_nobody_noted_it(store, monkeypatch):
+    rater, all_showings = begin(store)
+    unit = store.place(rater).unit
+    with monkeypatch.context() as before:
+        before.setattr(store_module, "_finish", lambda *_: None)
+        for number, showing in enumerate(all_showings):
+            store.submit(rater, showing, BOTH, 2.0, f"k{number}")
+    assert store.places(unit)["finished"] == 0
+    session = Session(store, rater)
+    assert session.state().place.finished
+    assert session.code(session.state()) == completion_code(store.study, rater, unit)
+    assert store.places(unit)["finished"] == 1
 
 
 def test_a_forgotten_rater_has_no_name_and_no_way_back_but_their_answers_count(store):
