@@ -61,7 +61,6 @@ class Session:
         screen = self.store.study.screen(showing.item)
         told["item"] = {
             "id": showing.item.id,
-            "repeat": showing.repeat,
             "caption": showing.item.caption,
             "columns": screen.columns,
             "sides": list(screen.sides),
