@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from drawbench.errors import UserError
 from drawbench.human_eval.assignment import Showing, showings
-from drawbench.human_eval.progress import progress
+from drawbench.human_eval.judgement import Judgement
 from drawbench.human_eval.store import Conflict, Place, Store, completion_code
 
 
@@ -37,7 +37,7 @@ class Session:
         if place is None:
             return None
         order = showings(self.store.study, place.unit, self.rater)
-        position, answers = progress(self.store.study, order, self.store.judgements(self.rater))
+        position, answers = _progress(self.store, order, self.store.judgements(self.rater))
         if position == len(order) and not place.finished:  # Answers that came in by another way than `answer`.
             self.store.finish(self.rater, place.unit)
             place = place._replace(finished=True)
@@ -104,3 +104,21 @@ class Session:
         if state.position < len(state.order):
             return None
         return completion_code(self.store.study, self.rater, state.place.unit)
+
+
+def _progress(
+    store: Store, order: Sequence[Showing], judgements: Sequence[Judgement]
+) -> tuple[int, dict[int, dict[str, str]]]:
+    """Returns the first position without all its answers, and the answers by position."""
+    given: dict[tuple[str, bool], dict[str, str]] = {}
+    for one in judgements:
+        given.setdefault((one.item, one.repeat), {})[one.question] = one.answer
+    answers: dict[int, dict[str, str]] = {}
+    first = len(order)
+    for showing in order:
+        of_showing = given.get((showing.item.id, showing.repeat), {})
+        if of_showing:
+            answers[showing.position] = of_showing
+        if len(of_showing) < len(store.study.screen(showing.item).questions):
+            first = min(first, showing.position)
+    return first, answers

@@ -20,7 +20,6 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, create_engine, eve
 from drawbench.errors import UserError
 from drawbench.human_eval.assignment import Showing, showings
 from drawbench.human_eval.judgement import Judgement
-from drawbench.human_eval.progress import progress
 from drawbench.human_eval.study import Study
 from drawbench.human_eval.tables import judgements, raters, slots, submissions, tables
 
@@ -239,10 +238,16 @@ class Store:
             if rows:
                 connection.execute(insert(judgements), rows)
             # Together with the last answer, or not at all: who has seen their code must never lose their place.
-            order = showings(self.study, unit, rater)
-            if progress(self.study, order, _counting(connection, judgements.c.rater == rater)).position == len(order):
+            if self._is_complete(connection, rater, unit):
                 _finish(connection, rater, unit)
             return _counting(connection, *of_showing)
+
+    def _is_complete(self, connection: Connection, rater: str, unit: str) -> bool:
+        """Says whether every question of a unit has an answer; each has one row that supersedes nothing."""
+        asked = sum(len(self.study.screen(showing.item).questions) for showing in showings(self.study, unit, rater))
+        of_unit = judgements.c.item.in_([item.id for item in self.study.units[unit]])
+        first = (judgements.c.rater == rater, judgements.c.supersedes.is_(None), of_unit)
+        return connection.execute(select(func.count()).select_from(judgements).where(*first)).scalar() == asked
 
     def load(self, rows: Sequence[Judgement]) -> None:
         """Keeps judgements that were made elsewhere, as they are, with raters of their names."""
