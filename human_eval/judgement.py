@@ -23,11 +23,11 @@ class Judgement:
     position: int
     """The item's place in the rater's order, from 0."""
     seconds: float | None
-    """From the moment when all images had decoded to the answer; None: not on record."""
+    """From the moment when all images had decoded to the answer, without pauses; None: not on record."""
     at: str
     """UTC, ISO 8601."""
     key: str
-    """Of the submission that it came with: one key is one submission, however often it arrives."""
+    """Of the submission that it came with: one key is one submission, however often it arrives, and whatever it changed."""
     supersedes: int | None = None
     repeat: bool = False
     """The rater's second look at an item, its sides changed."""

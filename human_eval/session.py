@@ -37,7 +37,11 @@ class Session:
         if place is None:
             return None
         order = showings(self.store.study, place.unit, self.rater)
-        return State(place, order, *_progress(self.store, order, self.store.judgements(self.rater)))
+        position, answers = _progress(self.store, order, self.store.judgements(self.rater))
+        if position == len(order) and not place.finished:  # Answers that came in by another way than `answer`.
+            self.store.finish(self.rater, place.unit)
+            place = place._replace(finished=True)
+        return State(place, order, position, answers)
 
     def view(self, state: State, position: int | None = None) -> dict[str, Any]:
         """Returns what a browser is told: the showing at a position (default: the next), and the images of the one after."""
@@ -57,7 +61,6 @@ class Session:
         screen = self.store.study.screen(showing.item)
         told["item"] = {
             "id": showing.item.id,
-            "repeat": showing.repeat,
             "caption": showing.item.caption,
             "columns": screen.columns,
             "sides": list(screen.sides),
@@ -77,7 +80,7 @@ class Session:
         return told
 
     def answer(self, position: int, item: str, answers: Mapping[str, str], seconds: float, key: str) -> str | None:
-        """Keeps an answer; returns the completion code where it was the last that was open.
+        """Keeps an answer; returns the completion code where all is answered now.
 
         Raises:
             Conflict: the position is not this item's, or lies ahead of what was answered; or see `Store.submit`.
@@ -93,9 +96,8 @@ class Session:
         if not 0 <= seconds < 86_400:
             raise UserError(f"seconds is {seconds}; allowed are 0 to a day")
         self.store.submit(self.rater, state.order[position], answers, seconds, key)
-        if position == state.position and position == len(state.order) - 1:
-            return self.store.finish(self.rater, state.place.unit)
-        return None
+        answered = state.position + (position == state.position)
+        return self.code(state._replace(position=answered))
 
     def code(self, state: State) -> str | None:
         """Returns the completion code of who has answered everything."""

@@ -15,13 +15,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, create_engine, event, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, create_engine, event, func, insert, or_, select, update
 
 from drawbench.errors import UserError
-from drawbench.human_eval.assignment import Showing
+from drawbench.human_eval.assignment import Showing, showings
 from drawbench.human_eval.judgement import Judgement
 from drawbench.human_eval.study import Study
-from drawbench.human_eval.tables import judgements, raters, slots, tables
+from drawbench.human_eval.tables import judgements, raters, slots, submissions, tables
 
 LEASE = timedelta(minutes=30)
 """A rater who answers nothing for so long gives their place back."""
@@ -112,6 +112,7 @@ class Store:
                 return 0
             free = update(slots).where(slots.c.rater == rater)
             connection.execute(free.values(rater=None, leased_until=None, finished_at=None))
+            connection.execute(submissions.delete().where(submissions.c.rater == rater))
             return connection.execute(judgements.delete().where(judgements.c.rater == rater)).rowcount
 
     # Places
@@ -121,27 +122,32 @@ class Store:
 
         A place whose lease has run out is free again. ``most`` is how many units one rater may take.
         """
-        now = datetime.now(UTC)
         with self._engine.connect() as connection:  # Mostly nothing changes; then nothing is written.
             mine = connection.execute(select(slots).where(slots.c.rater == rater, slots.c.finished_at.is_(None)))
             row = mine.mappings().first()
-            if row is not None and row["leased_until"] > _text(now + LEASE / 2):
+            if row is not None and row["leased_until"] > _text(datetime.now(UTC) + LEASE / 2):
                 return Place(row["unit"], row["number"], False)
-        with self._writing() as connection:
-            own = connection.execute(select(slots).where(slots.c.rater == rater).order_by(slots.c.id)).mappings().all()
-            unfinished = [row for row in own if row["finished_at"] is None]
-            if unfinished:
-                row = unfinished[0]
-            elif len(own) >= most:
-                return Place(own[-1]["unit"], own[-1]["number"], True) if own else None
-            else:
-                free = self._free(connection, [row["unit"] for row in own], now)
-                if free is None:
+        while True:
+            now = datetime.now(UTC)
+            with self._writing() as connection:
+                # One rater's takings come one after another; where one writer holds all there is nothing to lock.
+                connection.execute(select(raters.c.id).where(raters.c.id == rater).with_for_update())
+                own = (
+                    connection.execute(select(slots).where(slots.c.rater == rater).order_by(slots.c.id))
+                    .mappings()
+                    .all()
+                )
+                row = next((row for row in own if row["finished_at"] is None), None)
+                if row is None and len(own) < most:
+                    row = self._free(connection, [row["unit"] for row in own], now)
+                if row is None:
                     return Place(own[-1]["unit"], own[-1]["number"], True) if own else None
-                row = free
-            taken = update(slots).where(slots.c.id == row["id"])
-            connection.execute(taken.values(rater=rater, leased_until=_text(now + LEASE)))
-            return Place(row["unit"], row["number"], False)
+                # Another process may have been quicker since it was read: then there was nothing to take.
+                taken = update(slots).where(
+                    slots.c.id == row["id"], slots.c.finished_at.is_(None), _takeable(rater, now)
+                )
+                if connection.execute(taken.values(rater=rater, leased_until=_text(now + LEASE))).rowcount:
+                    return Place(row["unit"], row["number"], False)
 
     def _free(self, connection: Connection, had: Sequence[str], now: datetime) -> RowMapping | None:
         """Returns a place of the unit that fewest have taken."""
@@ -158,6 +164,11 @@ class Store:
             open_now, key=lambda row: (row["rater"] is not None, row["held"], row["number"], row["id"]), default=None
         )
 
+    def units(self, rater: str) -> list[str]:
+        """Returns the units that a rater has taken and not lost, finished or not; takes none."""
+        with self._engine.connect() as connection:
+            return list(connection.execute(select(slots.c.unit).where(slots.c.rater == rater)).scalars())
+
     def places(self, unit: str) -> dict[str, int]:
         """Returns how many places of a unit are taken by somebody at work, and finished."""
         with self._engine.connect() as connection:
@@ -171,8 +182,7 @@ class Store:
     def finish(self, rater: str, unit: str) -> str:
         """Notes that a rater has answered a whole unit, and returns their completion code."""
         with self._writing() as connection:
-            done = update(slots).where(slots.c.rater == rater, slots.c.unit == unit, slots.c.finished_at.is_(None))
-            connection.execute(done.values(finished_at=_now(), leased_until=None))
+            _finish(connection, rater, unit)
         return completion_code(self.study, rater, unit)
 
     # Judgements
@@ -180,48 +190,64 @@ class Store:
     def submit(
         self, rater: str, showing: Showing, answers: Mapping[str, str], seconds: float, key: str
     ) -> list[Judgement]:
-        """Keeps the answers of one screen and returns them as stored; the same key again returns what it stored before.
+        """Keeps the answers of one screen and returns those of its answers that count now.
 
-        An answer to what is answered already supersedes it.
+        The same key again is the same submission, and changes nothing. An answer that differs from one that counts
+        supersedes it; one that does not is no judgement, so that a look back leaves the time of the first as it was. With the
+        last answer of a unit its place is finished.
 
         Raises:
             Conflict: the key was used for something else, or the place was given to another.
             UserError: a question or an answer that the screen does not have.
         """
+        item, repeat, unit = showing.item.id, showing.repeat, showing.item.unit
         screen = self.study.screen(showing.item)
         codes = {question.name: {option.code for option in question.options} for question in screen.questions}
         if answers.keys() != codes.keys() or any(answer not in codes[name] for name, answer in answers.items()):
             raise UserError(f"the answers {dict(answers)!r} do not fit the questions {', '.join(codes)}")
+        submission = {"key": key, "rater": rater, "item": item, "repeat": repeat, "answers": dict(answers)}
+        of_showing = (judgements.c.rater == rater, judgements.c.item == item, judgements.c.repeat == repeat)
         with self._writing() as connection:
-            before = _read(connection.execute(select(judgements).where(judgements.c.key == key)).mappings().all())
-            if before:
-                same = all(one.rater == rater and one.item == showing.item.id for one in before)
-                if same and {one.question: one.answer for one in before} == dict(answers):
-                    return before
+            taken = connection.execute(select(submissions).where(submissions.c.key == key)).mappings().first()
+            if taken is not None:
+                if submission.items() <= taken.items():
+                    return _counting(connection, *of_showing)
                 raise Conflict("this key was used for another answer")
-            own = update(slots).where(slots.c.rater == rater, slots.c.unit == showing.item.unit)
+            own = update(slots).where(slots.c.rater == rater, slots.c.unit == unit)
             if not connection.execute(own.values(leased_until=_text(datetime.now(UTC) + LEASE))).rowcount:
                 raise Conflict("this place was given to somebody else")
-            current = {one.question: one.id for one in _current(connection, rater, showing)}
+            current = {one.question: one for one in _counting(connection, *of_showing)}
+            fields = {
+                "study": self.study.digest,
+                "item": item,
+                "rater": rater,
+                "shown": list(showing.shown),
+                "position": showing.position,
+                "seconds": seconds,
+                "at": _now(),
+                "key": key,
+                "repeat": repeat,
+            }
             rows = [
-                {
-                    "study": self.study.digest,
-                    "item": showing.item.id,
-                    "rater": rater,
-                    "question": name,
-                    "answer": answer,
-                    "shown": list(showing.shown),
-                    "position": showing.position,
-                    "seconds": seconds,
-                    "at": _now(),
-                    "key": key,
-                    "supersedes": current.get(name),
-                    "repeat": showing.repeat,
-                }
+                fields
+                | {"question": name, "answer": answer, "supersedes": current[name].id if name in current else None}
                 for name, answer in answers.items()
+                if name not in current or current[name].answer != answer
             ]
-            connection.execute(insert(judgements), rows)
-            return _read(connection.execute(select(judgements).where(judgements.c.key == key)).mappings().all())
+            connection.execute(insert(submissions).values(**submission, at=fields["at"]))
+            if rows:
+                connection.execute(insert(judgements), rows)
+            # Together with the last answer, or not at all: who has seen their code must never lose their place.
+            if self._is_complete(connection, rater, unit):
+                _finish(connection, rater, unit)
+            return _counting(connection, *of_showing)
+
+    def _is_complete(self, connection: Connection, rater: str, unit: str) -> bool:
+        """Says whether every question of a unit has an answer; each has one row that supersedes nothing."""
+        asked = sum(len(self.study.screen(showing.item).questions) for showing in showings(self.study, unit, rater))
+        of_unit = judgements.c.item.in_([item.id for item in self.study.units[unit]])
+        first = (judgements.c.rater == rater, judgements.c.supersedes.is_(None), of_unit)
+        return connection.execute(select(func.count()).select_from(judgements).where(*first)).scalar() == asked
 
     def load(self, rows: Sequence[Judgement]) -> None:
         """Keeps judgements that were made elsewhere, as they are, with raters of their names."""
@@ -246,11 +272,19 @@ def completion_code(study: Study, rater: str, unit: str) -> str:
     return hashlib.sha256(f"{study.manifest['secret']}/done/{rater}/{unit}".encode()).hexdigest()[:10].upper()
 
 
-def _current(connection: Connection, rater: str, showing: Showing) -> list[Judgement]:
-    of_item = select(judgements).where(
-        judgements.c.rater == rater, judgements.c.item == showing.item.id, judgements.c.repeat == showing.repeat
-    )
-    found = _read(connection.execute(of_item).mappings().all())
+def _takeable(rater: str, now: datetime) -> ColumnElement[bool]:
+    return or_(slots.c.rater.is_(None), slots.c.rater == rater, slots.c.leased_until < _text(now))
+
+
+def _finish(connection: Connection, rater: str, unit: str) -> None:
+    done = update(slots).where(slots.c.rater == rater, slots.c.unit == unit, slots.c.finished_at.is_(None))
+    connection.execute(done.values(finished_at=_now(), leased_until=None))
+
+
+def _counting(connection: Connection, *which: ColumnElement[bool]) -> list[Judgement]:
+    """Returns the judgements that nothing supersedes; whatever supersedes one must be among ``which``."""
+    query = select(judgements).where(*which).order_by(judgements.c.id)
+    found = _read(connection.execute(query).mappings().all())
     superseded = {one.supersedes for one in found}
     return [one for one in found if one.id not in superseded]
 

@@ -45,6 +45,17 @@ judgements = Table(
     UniqueConstraint("key", "question"),
     sqlite_autoincrement=True,  # The id of a row that was deleted is never given again.
 )
+submissions = Table(
+    "submissions",
+    tables,
+    Column("key", String, primary_key=True),
+    Column("rater", String, nullable=False),
+    Column("item", String, nullable=False),
+    Column("repeat", Boolean, nullable=False),
+    Column("answers", JSON, nullable=False),
+    Column("at", String, nullable=False),
+)
+"""All that was taken in, what changed nothing too: by its key a submission that arrives again is known."""
 Index(
     "first_answer",
     judgements.c.rater,

@@ -20,7 +20,23 @@ import click
 @click.option(
     "--https", is_flag=True, help="It stands behind a proxy that speaks https: cookies are sent over that only."
 )
-def rate(path: Path, host: str, port: int, names: tuple[str, ...], access_code: str | None, https: bool) -> None:
+@click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="The address, or network, of a proxy on another machine: its X-Forwarded-For is believed, so that wrong codes are "
+    "counted for each rater's own address. One on this machine (127.0.0.1) is believed as it is. May be repeated.",
+)
+def rate(
+    path: Path,
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    access_code: str | None,
+    https: bool,
+    proxies: tuple[str, ...],
+) -> None:
     """Serve a study to its raters. Each opens a personal link (drawbench study invite), or enters the access code.
 
     Everything is kept as it comes; stop it with Ctrl-C at any time, and the same command goes on. The administrator's
@@ -38,4 +54,4 @@ def rate(path: Path, host: str, port: int, names: tuple[str, ...], access_code: 
     click.echo(
         f"raters: http://{names[0] if names else host}:{port}/   administrator: /admin, secret in {path / 'admin_secret.txt'}"
     )
-    serve(study, host=host, port=port, names=names, access_code=access_code, https=https)
+    serve(study, host=host, port=port, names=names, access_code=access_code, https=https, proxies=proxies)

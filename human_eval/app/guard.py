@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
@@ -28,34 +28,38 @@ class Guard:
     """Refuses hosts that the app is not known by (DNS rebinding), and posts and websockets that come from other pages."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
-        self.app, self.hosts = app, frozenset(hosts)
+        self.app, self.hosts = app, frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-        host = headers.get(b"host", "")
-        known = (urlsplit(f"//{host}").hostname or "") in self.hosts
-        if not known or (
+        host = headers.get(b"host", "").lower()
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            await _refuse(scope, send, 400, "This request names no host that there could be.")
+            return
+        if name not in self.hosts or (
             (scope["type"] == "websocket" or scope["method"] not in SAFE) and not _is_own(headers.get(b"origin"), host)
         ):
-            await _refuse(scope, send)
+            await _refuse(scope, send, 403, "This request does not come from a page of this study.")
             return
         await self.app(scope, receive, _with_headers(send) if scope["type"] == "http" else send)
 
 
 def _is_own(origin: str | None, host: str) -> bool:
     """Says whether a request comes from a page of this very host; one that does not say so does not."""
-    return origin is not None and urlsplit(origin).scheme in ("http", "https") and urlsplit(origin).netloc == host
+    return origin is not None and origin.lower() in (f"http://{host}", f"https://{host}")
 
 
-async def _refuse(scope: Scope, send: Send) -> None:
+async def _refuse(scope: Scope, send: Send, status: int, why: str) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
-    await send({"type": "http.response.body", "body": b"This request does not come from a page of this study."})
+    await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": why.encode()})
 
 
 def _with_headers(send: Send) -> Send:
@@ -73,15 +77,20 @@ class Attempts:
 
     def __init__(self, most: int = 20, seconds: float = 60.0) -> None:
         self.most, self.seconds = most, seconds
-        self._failed: dict[str, deque[float]] = defaultdict(deque)
+        self._failed: dict[str, deque[float]] = {}
 
     def is_exhausted(self, who: str) -> bool:
         """Says whether this address must wait."""
-        failed, now = self._failed[who], time.monotonic()
+        failed, now = self._failed.get(who, deque()), time.monotonic()
         while failed and now - failed[0] > self.seconds:
             failed.popleft()
+        if not failed:
+            self._failed.pop(who, None)
         return len(failed) >= self.most
 
-    def failed(self, who: str) -> None:
-        """Notes an attempt."""
-        self._failed[who].append(time.monotonic())
+    def failed(self, who: str) -> bool:
+        """Notes that a secret was wrong; returns whether that was one too many."""
+        if self.is_exhausted(who):
+            return True
+        self._failed.setdefault(who, deque()).append(time.monotonic())
+        return False

@@ -14,6 +14,7 @@ from drawbench.human_eval.analysis import analyse
 from drawbench.human_eval.app.example import example
 from drawbench.human_eval.app.routes import ADMIN, RATER, Desk
 from drawbench.human_eval.bars import stacked_bars
+from drawbench.human_eval.design import Design
 from drawbench.human_eval.findings import sentences
 from drawbench.human_eval.session import Session
 
@@ -59,8 +60,7 @@ def _consent(desk: Desk, rater: str) -> None:
     questions = [question for screen in design.screens for question in screen.questions]
     st.title("Image study")
     st.write(
-        "You will see images that computers made, and say what you think of them. There is no right answer. Taking part is "
-        "voluntary; you can stop at any time by closing the page, and come back by your link."
+        f"{subject(design)} Taking part is voluntary; you can stop at any time by closing the page, and come back by your link."
     )
     st.write(
         "What is kept: your answers, how long each took, and when, under a pseudonym. You can have them removed: tell the people "
@@ -78,6 +78,17 @@ def _consent(desk: Desk, rater: str) -> None:
         "only once all images are there."
     )
     st.button("I agree, and begin", type="primary", on_click=desk.store.consent, args=(rater,))
+
+
+def subject(design: Design) -> str:
+    """Returns what a study is about, told before consent: true of its design, and no hint of what is which."""
+    if design.shows == "reference" or design.rates_reference:
+        seen = "You will see images, some made by computers and some not, and answer questions about them."
+    else:
+        seen = "You will see images that computers made, and say what you think of them."
+    # Of real and made images, and of controls, some answers are right.
+    is_opinion = design.shows == "pair" and not design.controls
+    return f"{seen} There is no right answer." if is_opinion else seen
 
 
 def _work(desk: Desk, rater: str) -> None:

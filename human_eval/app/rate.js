@@ -15,7 +15,8 @@ export default function (component) {
 function start(host, tell) {
   const root = host.querySelector(".rate");
   const $ = (name) => root.querySelector(`[data-is="${name}"]`);
-  let view = null, chosen = {}, focused = 0, ready = false, shownAt = 0, pending = null, stopped = false, paused = false;
+  let view = null, chosen = {}, focused = 0, ready = false, pending = null, stopped = false, paused = false;
+  let shownAt = null, before = 0, kept = null; // Since when all images are there; ms seen before a pause; what a pause interrupted.
   const spent = [];
 
   const say = (text) => { $("notice").textContent = text; $("notice").hidden = !text; };
@@ -33,32 +34,43 @@ function start(host, tell) {
     return { status: answer.status, body };
   }
 
-  async function load(position) {
-    const query = position === undefined ? "" : `?position=${position}`;
+  async function load(position, notice = "") {
     for (;;) {
       if (stopped) return;
       try {
-        const { status, body } = await ask(`/api/state${query}`);
-        if (status === 200) { say(""); return show(body); }
+        const { status, body } = await ask("/api/state" + (position === undefined ? "" : `?position=${position}`));
+        if (status === 200) { say(notice); return show(body); }
         if (status === 401 || status === 403 || status === 410) return tell("left", Date.now());
+        if (status === 409 && position !== undefined) { // The place went to somebody else; there may be another.
+          position = undefined;
+          notice = "You were away for long, and your place was given to somebody else. This is a new one.";
+          continue;
+        }
         say(body.error || "The server did not answer; trying again.");
       } catch { say("No connection. It is tried again."); }
       await new Promise((done) => setTimeout(done, RETRY));
     }
   }
 
+  const seen = () => before + (shownAt === null ? 0 : performance.now() - shownAt);
+
   async function show(next) {
     view = next;
     pending = null;
     if (!view.item) return tell("finished", Date.now());
     const item = view.item;
+    const goesOn = kept !== null && kept.item === item.id && kept.position === view.position;
     ready = false;
-    chosen = { ...item.answers };
+    shownAt = null;
+    before = goesOn ? kept.seen : 0;
+    chosen = goesOn ? kept.chosen : { ...item.answers };
+    kept = null;
     $("caption").textContent = item.caption;
     $("caption").hidden = !item.caption;
     const sets = $("sets");
     sets.replaceChildren();
     sets.classList.toggle("single", item.sets.length === 1);
+    sets.classList.toggle("ones", item.sets.length > 1 && item.sets.every((names) => names.length === 1));
     const decoded = [];
     item.sets.forEach((names, side) => {
       const set = element("figure", "set");
@@ -68,15 +80,15 @@ function start(host, tell) {
       names.forEach((name, number) => {
         const button = element("button", "thumb");
         button.type = "button";
-        const where = item.sets.length > 1 ? `${item.sides[side]}, ` : "";
-        button.setAttribute("aria-label", `Image ${number + 1} of ${names.length}, ${where}enlarge`);
+        const label = `Image ${number + 1} of ${names.length}` + (item.sets.length > 1 ? `, ${item.sides[side]}` : "");
+        button.setAttribute("aria-label", `${label}, enlarge`);
         const image = element("img");
         image.alt = "";
         image.draggable = false;
         image.src = url(name);
         decoded.push(image.decode());
         button.append(image);
-        button.addEventListener("click", (event) => enlarge(name, event.detail > 0 && button));
+        button.addEventListener("click", (event) => enlarge(name, label, event.detail > 0 && button));
         grid.append(button);
       });
       set.append(grid);
@@ -101,6 +113,8 @@ function start(host, tell) {
     });
     focused = Math.max(0, item.questions.findIndex((question) => !(question.name in chosen)));
     draw();
+    $("said").textContent = `${view.position + 1} of ${view.total}. ${item.caption || ""}`;
+    sets.focus({ preventScroll: true }); // From here Tab goes on to the images.
     if (root.getBoundingClientRect().top < 0) root.scrollIntoView({ block: "start" }); // On a phone the caption comes first again.
     try {
       await Promise.all(decoded);
@@ -152,10 +166,11 @@ function start(host, tell) {
 
   async function submit() {
     if (!ready || pending || paused || $("next").disabled) return;
-    const seconds = (performance.now() - shownAt) / 1000;
+    const seconds = seen() / 1000;
     const random = crypto.getRandomValues(new Uint8Array(16));
     const key = [...random].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-    pending = { position: view.position, item: view.item.id, answers: { ...chosen }, seconds, key };
+    const answer = { position: view.position, item: view.item.id, answers: { ...chosen }, seconds, key };
+    pending = answer;
     draw();
     for (;;) {
       if (stopped) return;
@@ -163,7 +178,7 @@ function start(host, tell) {
         const { status, body } = await ask("/api/answer", {
           method: "POST",
           headers: { "Content-Type": "application/json" },
-          body: JSON.stringify(pending),
+          body: JSON.stringify(answer),
         });
         if (status === 200) {
           spent.push(Math.min(seconds, 120));
@@ -171,7 +186,7 @@ function start(host, tell) {
           return show(body);
         }
         if (status === 401 || status === 403 || status === 410) return tell("left", Date.now());
-        if (status >= 400 && status < 500) { pending = null; say(body.error || "This answer was not taken."); return load(); }
+        if (status >= 400 && status < 500) { pending = null; return load(undefined, body.error || "This answer was not taken."); }
         say("The server did not answer. Your answer is kept and sent again.");
       } catch { say("No connection. Your answer is kept and sent again."); }
       await new Promise((done) => setTimeout(done, RETRY));
@@ -183,10 +198,11 @@ function start(host, tell) {
     load(view.position - 1);
   }
 
-  function enlarge(name, clicked) {
-    const dialog = $("large");
-    dialog.querySelector("img").src = url(name);
-    // After a click the keys must not be the image's: Enter goes on.
+  function enlarge(name, label, clicked) {
+    const dialog = $("large"), image = dialog.querySelector("img");
+    image.src = url(name);
+    image.alt = label;
+    // The browser gives the image its focus back; after a click the keys must not be the image's: Enter goes on.
     dialog.onclose = () => { if (clicked) clicked.blur(); };
     dialog.showModal();
   }
@@ -195,8 +211,13 @@ function start(host, tell) {
     paused = now;
     root.classList.toggle("paused", paused);
     $("rest").hidden = !paused;
-    if (paused) $("resume").focus();
-    else if (view) load(view.position); // The time begins anew.
+    [...root.children].forEach((part) => { part.inert = paused && part !== $("rest"); });
+    if (paused) {
+      // What was seen and chosen goes on after the pause; the pause itself does not count.
+      kept = view?.item ? { item: view.item.id, position: view.position, seen: seen(), chosen: { ...chosen } } : null;
+      $("resume").focus();
+    }
+    else if (view && !pending) load(view.position); // What is on its way shows the next item when it has come.
   }
 
   function press(event) {
@@ -204,12 +225,18 @@ function start(host, tell) {
     if ($("large").open) return;
     const from = event.composedPath()[0];
     if (from instanceof HTMLInputElement || from instanceof HTMLTextAreaElement) return;
+    const button = from instanceof HTMLButtonElement ? from : null;
     if (/^[1-9]$/.test(event.key)) {
       event.preventDefault();
-      if (from.classList?.contains("thumb")) from.blur(); // Who answers by a number goes on by Enter.
+      button?.blur(); // Who answers by a number goes on by Enter.
       choose(focused, Number(event.key) - 1);
     }
-    else if (event.key === "Enter" && !(from instanceof HTMLButtonElement && from.classList.contains("thumb"))) { event.preventDefault(); submit(); }
+    else if (event.key === "Enter") {
+      // On a button it is the button's, but for an answer that is chosen already.
+      if (button && button !== $("next") && button.getAttribute("aria-pressed") !== "true") return;
+      event.preventDefault();
+      submit();
+    }
     else if (event.key === "z" || event.key === "Z") { event.preventDefault(); undo(); }
     else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       const count = view.item.questions.length;

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from drawbench.errors import UserError
@@ -31,8 +31,8 @@ class Desk:
 
     def __init__(self, store: Store, admin: str, access_code: str | None = None, secure: bool = False) -> None:
         self.store, self.admin, self.access_code, self.secure = store, admin, access_code, secure
-        self.attempts = Attempts()
-        self._allowed: dict[tuple[str, str], frozenset[str]] = {}
+        self.attempts, self.code_attempts = Attempts(), Attempts()
+        self._of_unit: dict[str, frozenset[str]] = {}
         folder = store.study.path / "images"
         files = sorted(folder.iterdir()) if folder.is_dir() else []
         self.images: dict[str, bytes] = {}
@@ -49,14 +49,14 @@ class Desk:
         return secret is not None and hmac.compare_digest(secret.encode(), self.admin.encode())
 
     def may_see(self, rater: str, image: str) -> bool:
-        """Says whether an image belongs to the rater's unit."""
-        place = self.store.place(rater)
-        if place is None:
-            return False
-        if (rater, place.unit) not in self._allowed:
-            sides = [side for item in self.store.study.units[place.unit] for side in item.sides]
-            self._allowed[rater, place.unit] = frozenset(name for side in sides for name in side.images)
-        return image in self._allowed[rater, place.unit]
+        """Says whether an image belongs to a unit that the rater has."""
+        return any(image in self._images_of(unit) for unit in self.store.units(rater))
+
+    def _images_of(self, unit: str) -> frozenset[str]:
+        if unit not in self._of_unit:
+            sides = [side for item in self.store.study.units[unit] for side in item.sides]
+            self._of_unit[unit] = frozenset(name for side in sides for name in side.images)
+        return self._of_unit[unit]
 
 
 def routes(desk: Desk) -> list[Route]:
@@ -88,11 +88,10 @@ async def _link(desk: Desk, request: Request) -> Response:
 
 async def _enter(desk: Desk, request: Request, token: str) -> Response:
     """Opens the study for who has a link, by a cookie that no script can read."""
-    who = request.client.host if request.client else ""
-    if desk.attempts.is_exhausted(who):
-        return PlainTextResponse("Too many attempts. Wait a minute, then open your link again.", 429)
     if await run_in_threadpool(desk.store.rater_of, token) is None:
-        desk.attempts.failed(who)
+        # Who has a link is never shut out: behind a proxy all may have one address, and a token is too long to be guessed.
+        if desk.attempts.failed(_address(request)):
+            return PlainTextResponse("Too many attempts. Wait a minute, then open your link again.", 429)
         return PlainTextResponse("This link is not known here. Ask for a new one.", 404)
     response = RedirectResponse("/", 303)
     response.set_cookie(RATER, token, max_age=90 * 86_400, httponly=True, samesite="lax", secure=desk.secure)
@@ -105,12 +104,12 @@ async def _join(desk: Desk, request: Request) -> Response:
         return PlainTextResponse("This study is by personal link only.", 404)
     if request.method == "GET":
         return _form("Access code", "/join", "")
-    who = request.client.host if request.client else ""
-    if desk.attempts.is_exhausted(who):
-        return PlainTextResponse("Too many attempts. Wait a minute.", 429)
     given = await _field(request)
+    # A code that people chose may be guessed, so that here the right one must wait too; wrong links do not count.
+    if desk.code_attempts.is_exhausted(_address(request)):
+        return PlainTextResponse("Too many attempts. Wait a minute.", 429)
     if given is None or not hmac.compare_digest(given.strip().encode(), desk.access_code.encode()):
-        desk.attempts.failed(who)
+        desk.code_attempts.failed(_address(request))
         return _form("Access code", "/join", "This code is not right.", 403)
     _, token = await run_in_threadpool(desk.store.invite, None)
     return await _enter(desk, request, token)
@@ -137,7 +136,7 @@ def _view(desk: Desk, request: Request, position: int | None = None) -> Response
     if rater is None:
         return _no_rater()
     if not desk.store.has_consented(rater):
-        return JSONResponse({"error": "Consent is needed first."}, 403)
+        return _no_consent()
     session = Session(desk.store, rater)
     state = session.state()
     if state is None:
@@ -170,7 +169,7 @@ async def _answer(desk: Desk, request: Request) -> Response:
         if rater is None:
             return _no_rater()
         if not desk.store.has_consented(rater):
-            return JSONResponse({"error": "Consent is needed first."}, 403)
+            return _no_consent()
         try:
             Session(desk.store, rater).answer(position, item, answers, seconds, key)
         except Conflict as error:
@@ -185,27 +184,32 @@ async def _answer(desk: Desk, request: Request) -> Response:
 async def _image(desk: Desk, request: Request) -> Response:
     """Gives an image of the rater's own unit, and no other file."""
     name = request.path_params["name"]
-    rater = await run_in_threadpool(desk.rater, request)
-    if rater is None:
-        return _no_rater()
-    if not await run_in_threadpool(desk.may_see, rater, name):
-        return PlainTextResponse("no such image", 404)
-    headers = {"Cache-Control": "private, max-age=31536000, immutable"}
-    if name in desk.images:
-        return Response(desk.images[name], media_type="image/webp", headers=headers)
-    return FileResponse(desk.store.study.image_path(name), media_type="image/webp", headers=headers)
+
+    def find() -> Response:
+        rater = desk.rater(request)
+        if rater is None:
+            return _no_rater()
+        if not desk.store.has_consented(rater):
+            return _no_consent()
+        if not desk.may_see(rater, name):
+            return PlainTextResponse("no such image", 404)
+        # Nothing of the file but what it holds: its time could tell which images were made together.
+        data = desk.images.get(name) or desk.store.study.image_path(name).read_bytes()
+        return Response(
+            data, media_type="image/webp", headers={"Cache-Control": "private, max-age=31536000, immutable"}
+        )
+
+    return await run_in_threadpool(find)
 
 
 async def _admin(desk: Desk, request: Request) -> Response:
     """Asks for the administrator's secret; the page itself is drawn at ``/?admin``."""
     if request.method == "GET":
         return _form("Administrator's secret", "/admin", "")
-    who = request.client.host if request.client else ""
-    if desk.attempts.is_exhausted(who):
-        return PlainTextResponse("Too many attempts. Wait a minute.", 429)
     given = await _field(request)
     if not desk.is_admin(given):
-        desk.attempts.failed(who)
+        if desk.attempts.failed(_address(request)):
+            return PlainTextResponse("Too many attempts. Wait a minute.", 429)
         return _form("Administrator's secret", "/admin", "This secret is not right.", 403)
     response = RedirectResponse("/?admin=1", 303)
     response.set_cookie(ADMIN, given or "", httponly=True, samesite="strict", secure=desk.secure)
@@ -213,6 +217,7 @@ async def _admin(desk: Desk, request: Request) -> Response:
 
 
 async def _export(desk: Desk, request: Request) -> Response:
+    """Gives what ``drawbench study export`` writes."""
     from tempfile import TemporaryDirectory
 
     from drawbench.human_eval.exchange import export
@@ -226,7 +231,7 @@ async def _export(desk: Desk, request: Request) -> Response:
     def make() -> bytes:
         with TemporaryDirectory(dir=desk.store.study.path) as folder:
             file = Path(folder) / f"judgements.{kind}"
-            export(desk.store.study, desk.store.judgements(all_rows=True), file)
+            export(desk.store.study, desk.store.judgements(), file)
             return file.read_bytes()
 
     data = await run_in_threadpool(make)
@@ -261,3 +266,11 @@ input,button{{font:inherit;padding:8px 12px;width:100%;box-sizing:border-box;mar
 
 def _no_rater() -> Response:
     return JSONResponse({"error": "Open your personal link first."}, 401)
+
+
+def _no_consent() -> Response:
+    return JSONResponse({"error": "Consent is needed first."}, 403)
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""

@@ -26,12 +26,17 @@ def serve(
     names: Sequence[str] = (),
     access_code: str | None = None,
     https: bool = False,
+    proxies: Sequence[str] = (),
 ) -> None:
-    """Runs the app until it is stopped. ``names`` are host names that it is reached by, besides ``host`` and localhost."""
+    """Runs the app until it is stopped. ``names`` are host names that it is reached by, besides ``host`` and localhost.
+
+    ``proxies`` are addresses that are believed when they say whom they speak for; uvicorn believes 127.0.0.1 anyway.
+    """
     import pandas  # noqa: F401  before the freeze
     import pyarrow  # noqa: F401
     import streamlit as st
     import streamlit.components.v2
+    from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
     if not study.manifest.get("images"):
         raise UserError(f"{study.path} was imported and has no images to be rated; analyse it: drawbench study analyse")
@@ -42,7 +47,10 @@ def serve(
     app = st.App(
         str(Path(__file__).with_name("page.py")),
         routes=routes(desk),
-        middleware=[Middleware(Guard, hosts=sorted(hosts))],
+        middleware=[
+            Middleware(ProxyHeadersMiddleware, trusted_hosts=list(proxies)),
+            Middleware(Guard, hosts=sorted(hosts)),
+        ],
     )
     gc.collect()
     gc.freeze()  # Streamlit collects after each run; what is here now need not be looked at again.

@@ -1,14 +1,20 @@
 """The app's own routes, as a browser and as somebody with bad intentions asks them."""
 
+import asyncio
+import http.client
 import json
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 from serving import serving
+from starlette.applications import Starlette
 
+from drawbench.human_eval.app import routes as routes_module
 from drawbench.human_eval.creation import create
-from drawbench.human_eval.designs import DRAWBENCH
+from drawbench.human_eval.designs import DESIGNS, DRAWBENCH
 from drawbench.human_eval.store import Store
 from drawbench.human_eval.study import Study
 
@@ -34,6 +40,14 @@ def sent(view, key, **changes):
     return answer | changes
 
 
+def places(app):
+    """How many places of each unit are taken."""
+    store = Store(Study.open(app.study))
+    found = {unit: store.places(unit) for unit in store.study.units}
+    store.close()
+    return found
+
+
 def judgements(app, **options):
     store = Store(Study.open(app.study))
     found = store.judgements(**options)
@@ -55,6 +69,7 @@ def test_nothing_that_a_browser_receives_names_a_system(served):
     cookie = served.enter(next(served.tokens))
     _, view = served.state(cookie)
     text = json.dumps(view)
+    assert "repeat" not in text
     study = Study.open(served.study)
     for name in (*study.systems, *study.manifest["runs"].values(), study.manifest["secret"], "shapes_truth"):
         assert name not in text
@@ -97,6 +112,17 @@ def test_a_submission_that_arrives_twice_is_one(served):
     assert (first[0], second[0]) == (200, 200)
     assert json.loads(first[2])["position"] == json.loads(second[2])["position"] == 1
     assert len([one for one in judgements(served) if one.key == "twice"]) == 2  # One for each question.
+
+
+def test_going_back_and_on_changes_nothing(served):
+    cookie = served.enter(next(served.tokens))
+    _, view = served.state(cookie)
+    served.ask("POST", "/api/answer", sent(view, "slowly", seconds=30.0), cookie)
+    _, back = served.state(cookie, 0)
+    status, _, body = served.ask("POST", "/api/answer", sent(back, "quickly", seconds=0.5), cookie)
+    assert (status, json.loads(body)["position"]) == (200, 1)
+    rows = [one for one in judgements(served, all_rows=True) if one.key in ("slowly", "quickly")]
+    assert [(one.key, one.seconds) for one in rows] == [("slowly", 30.0)] * 2
 
 
 def test_going_back_changes_the_answer_and_keeps_the_old_one(served):
@@ -156,6 +182,44 @@ def test_no_file_but_the_raters_own_images_can_be_had(served, name):
     assert b"root:" not in body
 
 
+def test_images_wait_for_consent_and_asking_for_one_takes_no_place(served):
+    free = places(served)
+    cookie = served.enter(next(served.tokens), consent=False)
+    for name in ("anything", next((served.study / "images").iterdir()).name):
+        assert served.ask("GET", f"/img/{name}", cookie=cookie)[0] == 403
+        assert places(served) == free
+    assert served.ask("POST", "/api/consent", {}, cookie)[0] == 200
+    assert served.ask("GET", "/img/anything", cookie=cookie)[0] == 404
+    assert places(served) == free
+    assert served.state(cookie)[0] == 200
+    assert places(served) != free
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_an_image_comes_without_the_time_of_its_file(runs, tmp_path, monkeypatch, in_memory):
+    monkeypatch.setattr(routes_module, "IN_MEMORY", 2**30 if in_memory else 0)
+    study = create(tmp_path / "study", runs[:2], DRAWBENCH, images_per_set=1)
+    store = Store(study)
+    rater, token = store.invite()
+    store.consent(rater)
+    place = store.place(rater)
+    name = study.units[place.unit][0].sides[0].images[0]
+    app = Starlette(routes=routes_module.routes(routes_module.Desk(store, "secret")))
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": f"/img/{name}", "query_string": b"", "root_path": ""}
+    asyncio.run(app(scope | {"headers": [(b"cookie", f"drawbench_rater={token}".encode())]}, None, send))
+    store.close()
+    start, *bodies = sent
+    assert b"".join(body["body"] for body in bodies) == study.image_path(name).read_bytes()
+    names = {key.decode() for key, _ in start["headers"]}
+    assert (start["status"], names) == (200, {"content-type", "content-length", "cache-control"})
+    assert dict(start["headers"])[b"cache-control"] == b"private, max-age=31536000, immutable"
+
+
 def test_images_of_another_unit_cannot_be_had(served):
     cookie = served.enter(next(served.tokens))
     _, view = served.state(cookie)
@@ -192,7 +256,7 @@ def test_a_host_that_it_is_not_known_by_is_refused(served):
     assert served.ask("GET", "/healthz", headers={"Host": f"localhost:{served.port}"})[0] == 200
 
 
-def test_the_administrators_export_needs_the_secret(served):
+def test_the_administrators_export_needs_the_secret(served, tmp_path):
     assert served.ask("GET", "/api/admin/export.csv")[0] == 403
     assert served.ask("GET", "/api/admin/export.csv", cookie="drawbench_admin=guess")[0] == 403
     assert served.ask("POST", "/admin", "secret=guess")[0] == 403
@@ -203,6 +267,17 @@ def test_the_administrators_export_needs_the_secret(served):
     cookie = headers["set-cookie"].partition(";")[0]
     status, _, body = served.ask("GET", "/api/admin/export.csv", cookie=cookie)
     assert (status, body.split(b",")[0]) == (200, b"id")
+    # It is what the command line writes, without what was changed later.
+    rater = served.enter(next(served.tokens))
+    _, view = served.state(rater)
+    served.ask("POST", "/api/answer", sent(view, "exported"), rater)
+    changed = {**ANSWERS, "fidelity": "indifferent"}
+    served.ask("POST", "/api/answer", sent(view, "exported-later", answers=changed), rater)
+    _, _, body = served.ask("GET", "/api/admin/export.csv", cookie=cookie)
+    command = [*(sys.executable, "-m", "drawbench", "study", "export", served.study), "-o", tmp_path / "by_cli.csv"]
+    subprocess.run(command, check=True, capture_output=True)
+    assert body == (tmp_path / "by_cli.csv").read_bytes()
+    assert body.count(b"exported-later") == body.count(b"exported,") == 1
     assert not list(served.study.glob("tmp*"))
 
 
@@ -213,8 +288,70 @@ def test_the_access_code_lets_in_and_a_wrong_one_does_not(served):
     assert served.ask("POST", "/api/consent", {}, headers["set-cookie"].partition(";")[0])[0] == 200
 
 
-def test_who_tries_many_links_must_wait(runs, tmp_path):
+@pytest.fixture
+def behind_a_proxy(runs, tmp_path):
+    """The app with an access code, reached by a name of its own, and a proxy at another loopback address."""
     study = create(tmp_path / "study", runs[:2], DRAWBENCH, images_per_set=1)
-    with serving(study.path) as app:
-        statuses = [app.ask("GET", f"/r/guess{number}")[0] for number in range(25)]
-        assert statuses == [404] * 20 + [429] * 5
+    store = Store(study)
+    token = store.invite()[1]
+    store.close()
+    options = ("--access-code", "open sesame", "--name", "Raters.Example.org", "--proxy", "127.0.0.2")
+    with serving(study.path, *options) as app:
+        app.token = token
+        yield app
+
+
+def test_who_tries_many_links_must_wait_and_shuts_out_nobody_who_has_one(behind_a_proxy):
+    app = behind_a_proxy
+    statuses = [app.ask("GET", f"/r/guess{number}")[0] for number in range(25)]
+    assert statuses == [404] * 20 + [429] * 5
+    assert app.ask("GET", f"/r/{app.token}")[0] == 303
+    assert app.ask("POST", "/admin", "secret=guess")[0] == 429
+    secret = (app.study / "admin_secret.txt").read_text().strip()
+    assert app.ask("POST", "/admin", f"secret={secret}")[0] == 303
+    assert app.ask("POST", "/join", "secret=open+sesame")[0] == 303
+
+
+def test_access_codes_are_counted_for_each_address_that_a_proxy_speaks_for(behind_a_proxy):
+    app = behind_a_proxy
+
+    def join(code, behind, rater):
+        connection = http.client.HTTPConnection("127.0.0.1", app.port, timeout=30, source_address=(behind, 0))
+        connection.request("POST", "/join", f"secret={code}", {"Origin": app.url, "X-Forwarded-For": rater})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    assert [join("guess", "127.0.0.2", "192.0.2.1") for _ in range(21)] == [403] * 20 + [429]
+    assert join("open+sesame", "127.0.0.2", "192.0.2.1") == 429
+    assert join("open+sesame", "127.0.0.2", "192.0.2.2") == 303
+    # Somebody else's word for whom they speak is worth nothing.
+    assert [join("guess", "127.0.0.3", f"192.0.2.{number}") for number in range(21)] == [403] * 20 + [429]
+
+
+def test_a_name_is_known_however_its_letters_are_written(behind_a_proxy):
+    app = behind_a_proxy
+    for host in ("raters.example.org", "Raters.Example.org"):
+        assert app.ask("GET", "/healthz", headers={"Host": host})[0] == 200
+        assert (
+            app.ask("POST", "/join", "secret=no", origin="https://raters.example.org", headers={"Host": host})[0] == 403
+        )
+        answer = app.ask("POST", "/join", "secret=no", origin="https://raters.example.org", headers={"Host": host})[2]
+        assert b"This code is not right" in answer
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "a[b]"])
+def test_a_host_that_cannot_be_is_a_bad_request(served, host):
+    assert served.ask("GET", "/healthz", headers={"Host": host})[0] == 400
+
+
+@pytest.mark.parametrize("design", DESIGNS.values(), ids=DESIGNS)
+def test_what_is_told_before_consent_is_true_of_the_design(design):
+    from drawbench.human_eval.app.pages import subject
+
+    told = subject(design)
+    has_photographs = design.name.startswith("coco")
+    assert ("images that computers made" in told) == (not has_photographs)
+    assert ("some made by computers and some not" in told) == has_photographs
+    assert ("no right answer" in told) == (design.name in ("drawbench", "dalle2"))
+    assert "no right answer" not in subject(replace(design, controls=5))
