@@ -145,8 +145,8 @@ def power(path: Path, half_width: float, rater_sd: float, prompt_sd: float) -> N
     units, prompts = scarcest.units, scarcest.prompts
     kinds = {"rater_sd": rater_sd, "prompt_sd": prompt_sd}
     click.echo(
-        f"{' against '.join(scarcest.systems)}: {prompts} prompts in {units} units, each rater judges one unit; shares differ by {rater_sd:g} from rater to "
-        f"rater and by {prompt_sd:g} from prompt to prompt"
+        f"{' against '.join(scarcest.systems)}: {prompts} prompts in {units} units, each rater judges one unit; "
+        f"shares differ by {rater_sd:g} from rater to rater and by {prompt_sd:g} from prompt to prompt"
     )
     click.echo(f"{'raters a unit':>13}  {'judgements':>10}  {'± over raters and prompts':>25}  {'± naive':>8}")
     wanted = raters_for(half_width, units, prompts, **kinds)
