@@ -81,7 +81,9 @@ def protocol(study: Study) -> list[str]:
     told.append(f"images per set: {design.screens[0].images_per_set if same else ', '.join(sets)}")
     controls = Counter(item.unit for item in study.items if item.control is not None)
     if controls:
-        told.append(f"controls: {sum(controls.values())}, of which a rater must have {design.pass_rate:.0%} right")
+        told.append(
+            f"controls: {sum(controls.values())}, of which a rater must have {100 * design.pass_rate:g} % right"
+        )
     if design.repeats:
         told.append(f"second looks: {design.repeats} of a unit")
     images = study.manifest.get("images", {})

@@ -42,7 +42,7 @@ def stimulus_name(secret: str, system: str, prompt: str, sample: int) -> str:
 
 def encoding(side: int, square: bool) -> dict[str, str]:
     """Returns how images are made, for the study's record."""
-    crop = "the middle square" if square else "none: all have one shape"
+    crop = "the middle square" if square else "none, all have one shape"
     return {
         "codec": f"WebP, quality {QUALITY}",
         "crop": crop,

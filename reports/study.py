@@ -86,7 +86,7 @@ def markdown(analysis: Mapping[str, Any]) -> str:
         for row in analysis["sides"]
     ]
     moved += [
-        [row["question"], "left side's advantage, log odds", scale(row), p_value(row["p"])]
+        [row["question"], "left side's advantage, log odds", scale(row), f"{p_value(row['p'])} (not adjusted)"]
         for row in analysis["advantage"]
     ]
     for row in analysis["order"]:

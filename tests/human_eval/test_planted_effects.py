@@ -44,6 +44,13 @@ def test_people_who_tire_are_found_once_for_each_screen(study):
     assert row["p_holm"] < 0.01
 
 
+def test_the_middle_screen_of_an_odd_number_is_of_neither_half(make_study):
+    """Eleven screens of 1, 2, 4 … seconds: the last five are 64 times as long, which two rows for each would not give."""
+    study = make_study(replace(DRAWBENCH, unit="batch", batch_size=11, raters=3), images_per_set=1)
+    analysis = analyse(study, answered(study, by_lot, 3, lambda showing: 2.0**showing.position))
+    assert analysis["order"][0]["value"] == pytest.approx(64)
+
+
 def test_a_slower_half_is_a_ratio_with_an_interval_around_it(study):
     rng = Random(1)
     analysis = analyse(study, answered(study, by_lot, 6, lambda showing: rng.lognormvariate(1 + showing.position, 0.3)))
@@ -68,6 +75,8 @@ def test_second_looks_are_no_trials_and_tell_how_steady_raters_are(make_study):
         ("alignment", 0.0, 30),
     ]
     assert analysis["places"] == {"finished": 6, "planned": 6, "begun": 0}
+    first_looks = [one for one in answered(study, turning) if not one.repeat]
+    assert analyse(study, first_looks)["places"] == {"finished": 0, "planned": 6, "begun": 6}
 
 
 def with_people(study, ids):
