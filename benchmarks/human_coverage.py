@@ -2,7 +2,8 @@
 
     python benchmarks/human_coverage.py [--studies 4000] [--seed 0] [--cells noise both …] [--sizes 5x10 …] --json FILE
 
-Each row is a kind of study (``KINDS``), a size (raters x prompts), a strength of A over B, and a number: the share of A, or
+Each row is a kind of study (``KINDS``), a size (raters x prompts, or ``drawbench``: 25 raters for each of its 11 categories, who
+judge its 7 to 38 prompts and no other), a strength of A over B, and a number: the share of A, or
 its tie-split rate. ``ours`` is ``share_interval``'s rule, a whole batch of studies at once. Beside it are the rules that are not
 used: the naive Wilson interval, the same interval with the variance over raters alone and over prompts alone, and the two-way
 Wald interval. ``asserted`` rows are those whose coverage is claimed: at least 93 %, less three standard errors. The rest is reported.
@@ -39,7 +40,8 @@ KINDS = {
     "lazy indifferent": Population(rater_sd=0.5, prompt_sd=0.5, always_indifferent=0.05),
 }
 ASSERTED = ("noise", "raters", "prompts", "both", "side")
-SIZES = ("5x10", "25x7", "25x20", "25x200", "5x200")
+SIZES = ("5x10", "25x7", "25x20", "25x200", "5x200", "drawbench")
+DRAWBENCH = tuple((25, prompts) for prompts in (25, 10, 19, 20, 20, 10, 10, 20, 7, 38, 21))
 REPORTED_SIZES = ("5x200",)
 STRENGTHS = (0.0, 0.5, 1.5, 2.5)
 REPORTED_STRENGTHS = (2.5,)
@@ -88,13 +90,12 @@ def coverage_rows(kinds: list[str], sizes: list[str], count: int, seed: int) -> 
     """Yields a row for each kind, size, strength and number. A cell's seed is its own: it is the same in any selection."""
     for kind in kinds:
         for size in sizes:
-            raters, prompts = map(int, size.split("x"))
+            blocks = blocks_of(size)
+            raters, prompts = (sum(block[axis] for block in blocks) for axis in (0, 1))
             for strength in STRENGTHS:
                 cell = [seed, list(KINDS).index(kind), raters, prompts, int(10 * strength)]
                 rng = np.random.default_rng(cell)
-                for number, (truth, covered, width) in cover(
-                    KINDS[kind], strength, raters, prompts, count, rng
-                ).items():
+                for number, (truth, covered, width) in cover(KINDS[kind], strength, blocks, count, rng).items():
                     asserted = _is_asserted(kind, size, strength)
                     error = (covered["ours"] * (1 - covered["ours"]) / count) ** 0.5
                     yield {
@@ -114,19 +115,32 @@ def _is_asserted(kind: str, size: str, strength: float) -> bool:
     return kind in ASSERTED and size not in REPORTED_SIZES and strength not in REPORTED_STRENGTHS
 
 
+def blocks_of(size: str) -> tuple[tuple[int, int], ...]:
+    """Returns (raters, prompts) of each part of a study: all raters of a part judge all its prompts, and no other."""
+    if size == "drawbench":
+        return DRAWBENCH
+    raters, prompts = map(int, size.split("x"))
+    return ((raters, prompts),)
+
+
 def cover(
-    population: Population, strength: float, raters: int, prompts: int, count: int, rng: np.random.Generator
+    population: Population,
+    strength: float,
+    blocks: tuple[tuple[int, int], ...],
+    count: int,
+    rng: np.random.Generator,
 ) -> dict[str, tuple[float, dict[str, float], float]]:
     """Returns for each number its true value, each rule's coverage of it, and the mean width of ours."""
     true = true_shares(strength, population)
     truths = {"share": true.a, "tie-split": true.a + true.indifferent / 2}
     hits = {number: dict.fromkeys(("ours", "naive", "raters", "prompts", "wald"), 0) for number in truths}
     widths = dict.fromkeys(truths, 0.0)
-    step = max(1, _CELLS // (raters * prompts))
+    step = max(1, _CELLS // sum(raters * prompts for raters, prompts in blocks))
     for start in range(0, count, step):
-        answers = studies(strength, population, raters, prompts, rng, min(step, count - start)).answers
-        for number, values in (("share", (answers > 0).astype(float)), ("tie-split", (answers + 1) / 2)):
-            found = bounds(values)
+        made = min(step, count - start)
+        answers = [studies(strength, population, raters, prompts, rng, made).answers for raters, prompts in blocks]
+        for number in truths:
+            found = bounds(*[(a > 0).astype(float) if number == "share" else (a + 1) / 2 for a in answers])
             for rule, (low, high) in found.items():
                 hits[number][rule] += int(np.count_nonzero((low <= truths[number]) & (truths[number] <= high)))
             widths[number] += float((found["ours"][1] - found["ours"][0]).sum())
@@ -136,15 +150,16 @@ def cover(
     }
 
 
-def bounds(values: NDArray[np.float64]) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Returns each rule's (low, high) for ``(S, R, P)`` answers of S studies."""
-    _, raters, prompts = values.shape
-    n = raters * prompts
-    p = values.mean((1, 2))
-    errors = (values - p[:, None, None]) / n
-    by_rater, by_prompt = cluster_variance(errors.sum(2)), cluster_variance(errors.sum(1))
-    both = cluster_variance(errors.reshape(len(values), n))
-    spread = p * (1 - p) - (values * (1 - values)).mean((1, 2))
+def bounds(*blocks: NDArray[np.float64]) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Returns each rule's (low, high) for the ``(S, R, P)`` answers of S studies, in one part or several."""
+    raters, prompts = (sum(block.shape[axis] for block in blocks) for axis in (1, 2))
+    n = sum(block[0].size for block in blocks)
+    p = np.asarray(sum(block.sum((1, 2)) for block in blocks)) / n
+    errors = [(block - p[:, None, None]) / n for block in blocks]
+    by_rater = cluster_variance(np.concatenate([part.sum(2) for part in errors], 1))
+    by_prompt = cluster_variance(np.concatenate([part.sum(1) for part in errors], 1))
+    both = cluster_variance(np.concatenate([part.reshape(len(p), -1) for part in errors], 1))
+    spread = p * (1 - p) - np.asarray(sum((block * (1 - block)).sum((1, 2)) for block in blocks)) / n
     size = (raters, prompts)
     t, z = quantile(LEVEL, raters, prompts), float(special.ndtri(0.5 + LEVEL / 2))
     zero = np.zeros_like(p)

@@ -38,6 +38,8 @@ class Question:
     text: str
     """``{caption}`` stands for the prompt's text."""
     options: tuple[Option, ...]
+    controlled: bool = False
+    """Of single sets: a wrong caption makes the option with the least value the right answer. A screen's only question is it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class Design:
     """An answer in less time than this cannot have followed a look at the images; it is flagged."""
 
 
+def values_of(question: Question) -> dict[str, float]:
+    """Returns what each answer counts on the question's scale; those that count nothing are left out."""
+    return {option.code: option.value for option in question.options if option.value is not None}
+
+
 def design_from(content: Mapping[str, Any], where: str) -> Design:
     """Returns the design of a table of fields (from TOML or JSON), checked."""
     design: Design = _made(Design, content, where)
@@ -120,6 +127,31 @@ def _made(kind: Any, content: Any, where: str) -> Any:
     if type(content) not in allowed:
         raise UserError(f"{where} is {content!r}; it must be {' or '.join(one.__name__ for one in allowed)}")
     return content
+
+
+def require_scales(design: Design) -> None:
+    """Raises a UserError where single sets are asked of what gives no mean, or where a control would have no right answer."""
+    if design.shows != "single":
+        return
+    for screen in design.screens:
+        for question in screen.questions:
+            if len(set(values_of(question).values())) < 2:
+                raise UserError(
+                    f"the design {design.name}: the question {question.name!r} is of single sets, and its options need a "
+                    "value each, at least two of them different: 100, 50 and 0, say"
+                )
+        if design.controls and not controlled(screen):
+            names = ", ".join(question.name for question in screen.questions)
+            raise UserError(
+                f"the design {design.name} has controls, which show a wrong caption: say which of the questions {names} that "
+                "decides, with controlled = true"
+            )
+
+
+def controlled(screen: Screen) -> list[Question]:
+    """Returns the questions that a wrong caption decides."""
+    marked = [question for question in screen.questions if question.controlled]
+    return marked or (list(screen.questions) if len(screen.questions) == 1 else [])
 
 
 def _check(design: Design, where: str) -> None:

@@ -119,6 +119,7 @@ SINGLE = Design(
                     "alignment",
                     "How well does it show what the caption says?",
                     tuple(Option(text[0], text, float(text[0])) for text in _LIKERT),
+                    controlled=True,
                 ),
             ),
             shows_caption=True,

@@ -19,7 +19,7 @@ from drawbench.files import write_atomic
 from drawbench.human_eval.design import Design, Option, Question, Screen, design_from
 from drawbench.human_eval.judgement import Judgement
 from drawbench.human_eval.store import Store
-from drawbench.human_eval.study import SCHEMA_VERSION, Item, Side, Study, study_digest
+from drawbench.human_eval.study import OTHERS, SCHEMA_VERSION, Item, Side, Study, study_digest
 from drawbench.journal import now
 from drawbench.protocol import canonical_json
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 EXPORT_VERSION = 1
 ALTERED = frozenset({154, 168})
 """Lines of DrawBench whose prompts were changed before they were drawn for the verdicts of GPT-4V."""
+
+
+_ITS_OWN = ("schema_version", "created", "design", "systems", "secret", "digest")
+"""What a study of an import has of its own; the rest of an export's record stays as it is."""
 
 
 class Rating(NamedTuple):
@@ -50,7 +54,10 @@ def table(study: Study, judgements: Sequence[Judgement]) -> pd.DataFrame:
     for one in judgements:
         item = study.by_id[one.item]
         row = asdict(one) | {"shown": " | ".join(one.shown)}
-        about = {"unit": item.unit, "prompt": item.prompt, "category": item.category, "control": item.control}
+        about = {"unit": item.unit, "prompt": item.prompt, "category": item.category}
+        # A column of one type: of a control of single sets, the questions with their answers as JSON.
+        told = item.control if isinstance(item.control, str | None) else canonical_json(item.control)
+        about |= {"control": told}
         winner = (
             dict(zip(("first", "second"), one.shown, strict=False)).get(one.answer) if len(one.shown) == 2 else None
         )
@@ -97,7 +104,7 @@ def import_ratings(source: Path, kind: str, out: Path) -> Study:
             identity = hashlib.sha256("/".join(key).encode()).hexdigest()[:16]
             items[key] = Item(identity, one.task, 0, one.prompt, None, "", (Side(one.system, ()),))
     systems = list(dict.fromkeys(one.system for one in ratings))
-    study = _write(out, design, systems, list(items.values()), {"imported": f"{kind}, {source.name}"})
+    study = _write(out, design, systems, list(items.values()), {"format": kind, "imported": f"{kind}, {source.name}"})
     at = now()
     judgements = [
         Judgement(
@@ -152,7 +159,10 @@ def _import_export(source: Path, out: Path) -> Study:
         design = design_from(content["study"]["design"], f"{source}: design")
         judgements = [Judgement(**(row | {"shown": tuple(row["shown"])})) for row in content["judgements"]]
         systems = content["study"]["systems"]
-        origin = {"imported": f"export of the study {content['study']['digest']}"}
+        kept = {name: value for name, value in content["study"].items() if name not in _ITS_OWN}
+        before = str(content["study"].get("imported", "")).partition(",")[0]
+        kind = content["study"].get("format") or (before if before in OTHERS else None)
+        origin = {**kept, "format": kind, "imported": f"export of the study {content['study']['digest']}"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{source} is not an export of a study as JSON ({type(error).__name__}: {error})") from error
     study = _write(out, design, systems, items, origin)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
 from drawbench.human_eval.clustering import quantile
+from drawbench.human_eval.study import Study
 
 MOST = 10_000
 """Raters of a unit; who needs more needs another design."""
@@ -20,6 +22,28 @@ class Precision(NamedTuple):
     """Of each unit."""
     judgements: int
     half_width: float
+
+
+class Extent(NamedTuple):
+    """How much of a study is about one pair of systems, or of single sets about one system."""
+
+    systems: tuple[str, ...]
+    prompts: int
+    units: int
+    """Which have some of them."""
+
+
+def scarcest_pair(study: Study) -> Extent:
+    """Returns the pair with the fewest prompts on the first screen: with balanced pairs each has but a part of them."""
+    prompts: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    units: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for item in study.items:
+        if item.screen == 0 and item.control is None:
+            pair = tuple(side.system for side in item.sides)
+            prompts[pair].add(item.prompt)
+            units[pair].add(item.unit)
+    found = [Extent(pair, len(prompts[pair]), len(units[pair])) for pair in prompts]
+    return min(found, key=lambda extent: extent.prompts)
 
 
 def precision(

@@ -5,17 +5,23 @@ They fill a demo and prove the way from the screen to the number; what the inter
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from sqlalchemy import insert
 
 from drawbench.errors import UserError
 from drawbench.human_eval.assignment import Showing
+from drawbench.human_eval.conduct import SIMULATED, is_simulated
 from drawbench.human_eval.design import Question
+from drawbench.human_eval.flags import right_answer
 from drawbench.human_eval.session import Session
 from drawbench.human_eval.simulation import Population
 from drawbench.human_eval.store import Store
+from drawbench.human_eval.tables import raters
+from drawbench.journal import now
 from drawbench.progress import progress
 
 
@@ -39,9 +45,14 @@ def simulate(
     ``population.indifference`` is 0.
 
     Raises:
-        UserError: a system without a strength, or one that the study does not have.
+        UserError: a system without a strength, or one that the study does not have; people have answered already.
     """
     study = store.study
+    if people := {one.rater for one in store.judgements(all_rows=True) if not is_simulated(one.rater)}:
+        raise UserError(
+            f"{study.path} has answers of people ({len(people)}), and simulated ones do not go beside them; "
+            "make a study of its own for them: drawbench study create"
+        )
     if unknown := sorted(strengths.keys() ^ set(study.systems)):
         raise UserError(f"strengths are needed of {', '.join(study.systems)}; wrong or missing: {', '.join(unknown)}")
     rng = np.random.default_rng(seed)
@@ -53,7 +64,7 @@ def simulate(
     count = 0
     with progress(min(total, most or total), unit=" raters", label="simulate") as bar:
         while most is None or count < most:
-            rater, _ = store.invite("simulated")
+            rater = _enrolled(store)
             session = Session(store, rater)
             state = session.state()
             if state is None:
@@ -61,7 +72,12 @@ def simulate(
             person = _person(study.systems, population, rng)
             for showing in state.order:
                 answers = {
-                    question.name: _answer(question, showing, person, strengths, pull, population, rng)
+                    question.name: _answer(
+                        question,
+                        showing,
+                        right_answer(study, showing.item, question.name),
+                        *(person, strengths, pull, population, rng),
+                    )
                     for question in study.screen(showing.item).questions
                 }
                 seconds = float(rng.lognormal(1.5, 0.4)) if person.kind == "diligent" else float(rng.uniform(0.2, 0.6))
@@ -69,6 +85,15 @@ def simulate(
             count += 1
             bar.update()
     return count
+
+
+def _enrolled(store: Store) -> str:
+    """Returns a new rater whose pseudonym says, here and in every export, that they do not exist; nobody gets their link."""
+    rater = f"{SIMULATED}{secrets.token_hex(5)}"
+    row = {"id": rater, "token_sha256": secrets.token_hex(32), "identity": "simulated", "invited_at": now()}
+    with store._writing() as connection:
+        connection.execute(insert(raters).values(row))
+    return rater
 
 
 def _person(systems: Sequence[str], population: Population, rng: np.random.Generator) -> Person:
@@ -81,13 +106,17 @@ def _person(systems: Sequence[str], population: Population, rng: np.random.Gener
 def _answer(
     question: Question,
     showing: Showing,
+    right: str | None,
     person: Person,
     strengths: Mapping[str, float],
     pull: Mapping[tuple[str, str], float],
     population: Population,
     rng: np.random.Generator,
 ) -> str:
-    """Returns the code of an option: of a pair by the difference of what both sides are worth, of a scale by the worth."""
+    """Returns the code of an option: of a pair by the difference of what both sides are worth, of a scale by the worth.
+
+    ``right`` is what is right of a control.
+    """
     codes = [option.code for option in question.options]
     if person.kind == "random":
         return str(rng.choice(codes))
@@ -103,8 +132,7 @@ def _answer(
         return strengths[system] + person.leaning[system] + pull[showing.item.prompt, system]
 
     if len(showing.sides) == 1:
-        wrong = showing.item.control is not None
-        value = -9.0 if wrong else worth(showing.sides[0].system) + rng.normal()
+        value = -9.0 if right is not None else worth(showing.sides[0].system) + rng.normal()
         ordered = sorted(question.options, key=lambda option: option.value if option.value is not None else 0.0)
         cuts = np.linspace(-1.5, 1.5, len(ordered) - 1)
         return ordered[int(np.searchsorted(cuts, value))].code

@@ -21,6 +21,10 @@ from drawbench.protocol import digest
 SCHEMA_VERSION = 1
 REFERENCE = "reference"
 """The name of the reference photographs among the systems."""
+OTHERS = ("imagenhub", "gpt4v")
+"""Ratings of others, in their own formats."""
+SPOILT = "spoilt"
+"""The name of a control's spoilt side; no system may have it."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,14 @@ class Item:
     """In an order that no rater need see: sides are dealt to each rater anew."""
     no_people: bool = False
     """The caption speaks of nobody."""
-    control: str | None = None
-    """Of a control the right answer: a system's name where there are two sides, else an option's code."""
+    control: str | Mapping[str, str] | None = None
+    """Of a control the right answer: a system's name where there are two sides, else question → option's code, for the questions
+    that have one. (Of single sets, older studies have one code for all questions.)"""
+
+
+def is_spoilt(side: Side, item: Item) -> bool:
+    """Says whether a side of a control is the one that was spoilt."""
+    return item.control is not None and side.system == SPOILT
 
 
 class Study:
@@ -107,6 +117,12 @@ class Study:
     def screen(self, item: Item) -> Screen:
         """Returns what is shown and asked of an item."""
         return self.design.screens[item.screen]
+
+    @property
+    def format(self) -> str | None:
+        """Whose ratings these are: imagenhub or gpt4v; None: of a study made here, also where it came back from an export."""
+        origin = self.manifest.get("format") or str(self.manifest.get("imported", "")).partition(",")[0]
+        return origin if origin in OTHERS else None
 
     def image_path(self, name: str) -> Path:
         """Returns where an image lies."""

@@ -11,7 +11,7 @@ from drawbench.reports.gallery import shortened
 from drawbench.reports.human import HumanStudy
 from drawbench.reports.metric_scores import MetricScores
 from drawbench.reports.page import MOST_LOST, fact
-from drawbench.reports.study import preference_tables
+from drawbench.reports.study import passed_tables, preference_tables
 from drawbench.reports.tables import Cell, Difference, Row, arrow, category_rows, direction, headlines
 from drawbench.reports.wording import about, methods, missing_text, sentence, warnings
 
@@ -85,7 +85,8 @@ def _difference(it: Difference) -> list[str]:
 
 def _study(study: HumanStudy) -> list[str]:
     said = "\n".join(f"- {escaped(text)}" for text in study.sentences())
-    return [f"## {escaped('What people said: ' + study.title)}", said, *preference_tables(study.analysis, "###")]
+    tables = [*preference_tables(study.analysis, "###"), *passed_tables(study.analysis, "###")]
+    return [f"## {escaped(f'What {study.who} said: {study.title}')}", said, *tables]
 
 
 def _section(comparison: Comparison, section: Section) -> Iterator[str]:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from drawbench.human_eval.analysis import by_question
 from drawbench.reports.comparison import Comparison, Section
-from drawbench.reports.digits import counted
+from drawbench.reports.digits import counted, listed
 from drawbench.reports.gallery import galleries, shortened
 from drawbench.reports.human import HumanStudy
 from drawbench.reports.interval_plot import interval_plot, marker
@@ -58,6 +58,7 @@ def render_html(comparison: Comparison, runs: Sequence[Run]) -> str:
             [_view(comparison, section, metric, columns) for metric in section.metrics]
             for section in comparison.sections
         ],
+        who=listed(dict.fromkeys(study.who for study in comparison.studies)),
         judged=[
             (
                 study,

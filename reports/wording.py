@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from drawbench.human_eval.findings import cautions
 from drawbench.interfaces import Interval
 from drawbench.reports.comparison import Comparison, RunFacts, Section
 from drawbench.reports.digits import bounds, counted, decimals, least_decimals, listed, number
@@ -207,6 +208,7 @@ def _scores(comparison: Comparison) -> Iterator[str]:
 def _studies(comparison: Comparison) -> Iterator[str]:
     for study in comparison.studies:
         yield from study.remarks
+        yield from (f"the study {study.label}: {text}" for text in cautions(study.analysis))
         if flags := study.analysis["flags"]:
             yield f"the study {study.label}: {counted(len(flags), 'rater')} flagged and counted; its own analysis has both"
 
@@ -226,8 +228,10 @@ def _few(comparison: Comparison) -> Iterator[str]:
 
 def methods(comparison: Comparison) -> list[str]:
     """Returns how the numbers were made, a sentence or two for each choice."""
-    of_people = dict.fromkeys(text for study in comparison.studies for text in study_methods(study.analysis))
-    return [*_of_scores(comparison), *(f"What people said. {text}" for text in of_people)]
+    told = dict.fromkeys(
+        f"What {study.who} said. {text}" for study in comparison.studies for text in study_methods(study.analysis)
+    )
+    return [*_of_scores(comparison), *told]
 
 
 def _of_scores(comparison: Comparison) -> list[str]:

@@ -58,7 +58,9 @@ class _Several(click.Command):
     metavar="RUN",
     help="The reference photographs, imported as a run (coco designs).",
 )
-@click.option("--images-per-set", type=click.IntRange(min=1), help="Fewer or more than the design shows.")
+@click.option(
+    "--images-per-set", type=click.IntRange(min=1), help="A set has at most so many, where the design wants more."
+)
 @click.option("--raters", type=click.IntRange(min=1), help="For each unit, instead of the design's number.")
 @click.option(
     "--pairs",
@@ -105,6 +107,8 @@ def create(
         f"{output}: {screens} items in {len(made.units)} units, {made.design.raters} raters for each, "
         f"{made.manifest['images']['count']} images; {', '.join(made.systems)}"
     )
+    for note in made.manifest["notes"]:
+        click.echo(f"note: {note}", err=True)
     reasons = Counter(made.manifest["left_out"].values())
     for reason, count in reasons.items():
         click.echo(f"note: {count} prompts are left out: {reason}", err=True)

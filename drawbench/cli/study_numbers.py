@@ -20,7 +20,7 @@ def analyse(path: Path, output: Path) -> None:
       drawbench study analyse study -o study.html
     """
     from drawbench.human_eval.analysis import analyse as look
-    from drawbench.human_eval.findings import sentences
+    from drawbench.human_eval.findings import left_out, sentences
     from drawbench.human_eval.store import Store
     from drawbench.human_eval.study import Study
     from drawbench.reports.study import write_study_report
@@ -32,6 +32,8 @@ def analyse(path: Path, output: Path) -> None:
     analysis = look(opened, judgements)
     write_study_report(analysis, output)
     click.echo("\n".join(sentences(analysis)))
+    for text in (*left_out(analysis), *analysis["notes"]):
+        click.echo(f"note: {text}", err=True)
     if analysis["flags"]:
         click.echo(
             f"note: {len(analysis['flags'])} raters are flagged; the numbers are given with and without them", err=True
@@ -135,18 +137,16 @@ def power(path: Path, half_width: float, rater_sd: float, prompt_sd: float) -> N
     Example:
       drawbench study power study --half-width 0.03
     """
-    from drawbench.human_eval.power import naive_half_width, precision, raters_for
+    from drawbench.human_eval.power import naive_half_width, precision, raters_for, scarcest_pair
     from drawbench.human_eval.study import Study
 
     opened = Study.open(path)
-    trials = [item for item in opened.items if item.screen == 0 and item.control is None]
-    pairs = len({tuple(sorted(side.system for side in item.sides)) for item in trials})
-    units = max(1, len({item.unit for item in trials}) // pairs)
-    prompts = len({item.prompt for item in trials})
+    scarcest = scarcest_pair(opened)
+    units, prompts = scarcest.units, scarcest.prompts
     kinds = {"rater_sd": rater_sd, "prompt_sd": prompt_sd}
     click.echo(
-        f"{prompts} prompts in {units} units, each rater judges one unit; shares differ by {rater_sd:g} from rater to "
-        f"rater and by {prompt_sd:g} from prompt to prompt"
+        f"{' against '.join(scarcest.systems)}: {prompts} prompts in {units} units, each rater judges one unit; "
+        f"shares differ by {rater_sd:g} from rater to rater and by {prompt_sd:g} from prompt to prompt"
     )
     click.echo(f"{'raters a unit':>13}  {'judgements':>10}  {'± over raters and prompts':>25}  {'± naive':>8}")
     wanted = raters_for(half_width, units, prompts, **kinds)

@@ -1,14 +1,21 @@
 """Judgements in and out: our export read back, and the ratings of others."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from drawbench.errors import UserError
+from drawbench.human_eval.analysis import analyse
 from drawbench.human_eval.assignment import showings
+from drawbench.human_eval.creation import create
+from drawbench.human_eval.designs import SINGLE
 from drawbench.human_eval.exchange import export, import_ratings, table
+from drawbench.human_eval.findings import by_whom, cautions, raters_said
+from drawbench.human_eval.simulated_raters import simulate
+from drawbench.human_eval.simulation import Population
 from drawbench.human_eval.store import Store
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -65,6 +72,51 @@ def test_an_export_as_json_comes_back_whole(answered, tmp_path):
     assert again.judgements() == store.judgements()
     assert again.study.items == study.items
     again.close()
+
+
+def test_an_export_that_comes_back_says_the_same(answered, tmp_path):
+    """Its units are no tasks, and its order effects are there."""
+    study, store = answered
+    export(study, store.judgements(), tmp_path / "out.json")
+    again = Store(import_ratings(tmp_path / "out.json", "drawbench", tmp_path / "copy"))
+    before, after = (analyse(one.study, one.judgements()) for one in (store, again))
+    assert before["order"]
+    assert {**after, "study": None} == {**before, "study": None}
+    again.close()
+
+
+def test_single_sets_of_several_units_come_back_as_one_task(runs, tmp_path):
+    study = create(tmp_path / "study", runs[:1], replace(SINGLE, raters=2, batch_size=11))
+    store = Store(study)
+    simulate(store, {"right": 1.0}, Population())
+    export(study, store.judgements(), tmp_path / "out.json")
+    again = Store(import_ratings(tmp_path / "out.json", "drawbench", tmp_path / "copy"))
+    before, after = (analyse(one.study, one.judgements()) for one in (store, again))
+    assert len(after["scales"]) == 2
+    assert {**after, "study": None} == {**before, "study": None}
+    store.close()
+    again.close()
+
+
+@there("human/imagenhub")
+def test_others_ratings_stay_theirs_through_an_export_of_ours(tmp_path):
+    once = Store(import_ratings(SHARED / "human" / "imagenhub", "imagenhub", tmp_path / "once"))
+    export(once.study, once.judgements(), tmp_path / "out.json")
+    twice = Store(import_ratings(tmp_path / "out.json", "drawbench", tmp_path / "twice"))
+    assert (once.study.format, twice.study.format) == ("imagenhub", "imagenhub")
+    assert analyse(twice.study, twice.judgements())["order"] == []
+    once.close()
+    twice.close()
+
+
+@there("drawbench/gpt4v_verdicts")
+def test_a_models_verdicts_are_not_peoples(tmp_path):
+    store = Store(import_ratings(SHARED / "drawbench" / "gpt4v_verdicts", "gpt4v", tmp_path / "study"))
+    analysis = analyse(store.study, store.judgements())
+    store.close()
+    assert next(cautions(analysis)) == "the ratings are a model's, not people's"
+    assert by_whom(analysis).endswith("by 1 model, not people")
+    assert raters_said(analysis) == "a model"
 
 
 def test_a_file_of_another_kind_is_refused(answered, tmp_path):

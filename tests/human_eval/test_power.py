@@ -1,9 +1,12 @@
 """How many raters: against simulated studies, and where no number is enough."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from drawbench.human_eval.power import naive_half_width, precision, raters_for
+from drawbench.human_eval.designs import DRAWBENCH
+from drawbench.human_eval.power import naive_half_width, precision, raters_for, scarcest_pair
 from drawbench.human_eval.preference import share_interval
 
 
@@ -38,3 +41,16 @@ def test_the_fewest_raters_reach_the_width_and_one_less_does_not():
 
 def test_few_prompts_cannot_be_made_up_for_by_raters():
     assert raters_for(0.03, 1, 20, prompt_sd=0.2) is None
+
+
+def test_with_balanced_pairs_a_pair_has_its_own_prompts_only(make_study):
+    """Of 22 prompts in three pairs one has 7; in batches of 11 with all pairs each has all, in as many batches as have some."""
+    balanced = make_study(systems=3, images_per_set=1, pairs="balanced")
+    found = scarcest_pair(balanced)
+    assert found.prompts == 7
+    assert found.units == len(
+        {i.unit for i in balanced.items if tuple(side.system for side in i.sides) == found.systems}
+    )
+    batches = make_study(replace(DRAWBENCH, unit="batch", batch_size=11), systems=3, images_per_set=1)
+    assert scarcest_pair(batches).prompts == 22
+    assert 3 <= scarcest_pair(batches).units <= 6
