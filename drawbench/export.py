@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -72,11 +71,7 @@ def export(run: Run, folder: Path, layout: Name, *, link: bool = False) -> Expor
     size = 0
     with _whole(folder) as beside, progress(len(records), unit=" images", label=f"export {layout}") as bar:
         for record, name in zip(records, planned.images, strict=True):
-            place, target = run.place(record), beside / name
-            if (data := _read(place)) is None or hashlib.sha256(data).hexdigest() != record.sha256:
-                raise UserError(
-                    f"{place} is not the image that was drawn; `drawbench verify {run.path}` says what to do"
-                )
+            place, target, data = run.place(record), beside / name, run.read(record)
             target.parent.mkdir(parents=True, exist_ok=True)
             if link:
                 _hard_link(place, target)
@@ -90,13 +85,6 @@ def export(run: Run, folder: Path, layout: Name, *, link: bool = False) -> Expor
     asked = [status.get((item.prompt.id, item.sample)) for item in run.items()]
     refused = asked.count("refused")
     return Exported(len(records), size, refused, len(asked) - len(records) - refused)
-
-
-def _read(place: Place) -> bytes | None:
-    try:
-        return place.read()
-    except OSError:
-        return None
 
 
 def _hard_link(place: Place, target: Path) -> None:

@@ -198,6 +198,23 @@ class Run:
             return Place(tar_path(self.path, record.tar), record.offset or 0, record.bytes)
         return Place(self.image_path(record.prompt, record.sample), None, record.bytes)
 
+    def read(self, record: Record) -> bytes:
+        """Returns a drawn image's PNG, held against its sha256.
+
+        Raises:
+            UserError: it is gone, or not the image that was drawn.
+        """
+        place = self.place(record)
+        try:
+            data = place.read()
+        except OSError as error:
+            raise UserError(
+                f"{place} was drawn and is not there; `drawbench verify {self.path}` says what to do"
+            ) from error
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            raise UserError(f"{place} is not the file that was drawn; `drawbench verify {self.path}` says what to do")
+        return data
+
     def image_path(self, prompt_id: str, sample: int) -> Path:
         """Returns where an image lies that is a file of its own."""
         return self.path / "images" / prompt_id / f"{sample}.png"

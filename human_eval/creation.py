@@ -81,6 +81,9 @@ def create(
         for name, records in shown.items()
         for stimulus, record in records.items()
     }
+    for name, records in shown.items():  # Before anything is written: a study is made whole or not at all.
+        for record in records.values():
+            named[name].read(record)
     images = write_stimuli(path, items, sources, REFERENCE in named)
     manifest: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, create_engine, event, func, insert, or_, select, update
+from sqlalchemy.exc import DatabaseError
 
 from drawbench.errors import UserError
 from drawbench.human_eval.assignment import Showing, showings
@@ -48,7 +49,12 @@ class Store:
         self._engine = create_engine(url or f"sqlite:///{study.path / 'judgements.sqlite'}")
         if self._engine.dialect.name == "sqlite":
             event.listen(self._engine, "connect", _set_up_sqlite)
-        tables.create_all(self._engine)
+        try:
+            tables.create_all(self._engine)
+        except DatabaseError as error:
+            raise UserError(
+                f"the judgements of {study.path} cannot be read ({error.orig}); restore judgements.sqlite from a copy"
+            ) from error
         with self._writing() as connection:
             there = set(map(tuple, connection.execute(select(slots.c.unit, slots.c.number))))
             wanted = [(unit, number) for number in range(study.design.raters) for unit in study.units]

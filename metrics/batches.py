@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from drawbench.errors import UserError
 from drawbench.images import decode_rgb
 from drawbench.journal import Record
 from drawbench.store import Run
@@ -54,11 +52,4 @@ def sizes_of(records: Sequence[Record]) -> list[Size]:
 
 def read_drawn(run: Run, record: Record) -> NDArray[np.uint8]:
     """Returns the pixels ``(3, H, W)`` of an image of a run, or says that it is not the file that was drawn."""
-    place = run.place(record)
-    try:
-        data = place.read()
-    except OSError as error:
-        raise UserError(f"{place} was drawn and is not there; `drawbench verify {run.path}` says what to do") from error
-    if hashlib.sha256(data).hexdigest() != record.sha256:
-        raise UserError(f"{place} is not the file that was drawn; `drawbench verify {run.path}` says what to do")
-    return decode_rgb(data)
+    return decode_rgb(run.read(record))

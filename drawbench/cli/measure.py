@@ -89,6 +89,8 @@ def report(paths: Sequence[Path], output: Path) -> None:
     from drawbench.store import Run
 
     studies = [path for path in paths if is_study(path)]
+    if len({path.resolve() for path in studies}) < len(studies):
+        raise UserError("a study is given twice; give each once")
     if len(studies) == len(paths):
         raise UserError(
             "a report compares runs, and only studies are given; add RUNs, or use drawbench study analyse STUDY"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -96,9 +97,12 @@ def simulate(
     for text in strengths:
         name, _, value = text.rpartition("=")
         try:
-            values[name] = float(value)
-        except ValueError as error:
-            raise UserError(f"--strength {text}: give SYSTEM=NUMBER") from error
+            given = float(value)
+        except ValueError:
+            given = math.nan
+        if not math.isfinite(given) or name in values:
+            raise UserError(f"--strength {text}: give each system once, as SYSTEM=NUMBER")
+        values[name] = given
     population = Population(indifference, rater_sd, prompt_sd, side_bias, at_random=lazy)
     store = Store(Study.open(path))
     count = fill(store, values, population, seed, most)

@@ -102,6 +102,8 @@ async def _join(desk: Desk, request: Request) -> Response:
     """Lets in who has the study's access code: a form, and what becomes of it."""
     if desk.access_code is None:
         return PlainTextResponse("This study is by personal link only.", 404)
+    if await run_in_threadpool(desk.rater, request) is not None:  # Already somebody here: the same person goes on.
+        return RedirectResponse("/", 303)
     if request.method == "GET":
         return _form("Access code", "/join", "")
     given = await _field(request)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import secrets
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from starlette.middleware import Middleware
 
 from drawbench.errors import UserError
@@ -40,6 +42,17 @@ def serve(
 
     if not study.manifest.get("images"):
         raise UserError(f"{study.path} was imported and has no images to be rated; analyse it: drawbench study analyse")
+    missing = sum(
+        not study.image_path(name).is_file() for item in study.items for side in item.sides for name in side.images
+    )
+    if missing:
+        raise UserError(f"{study.path}: {missing} of its images are gone; restore them, or make a new study")
+    _check_free(host, port)
+    lock = FileLock(study.path / ".rate.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(f"{study.path} is being served already; one process serves a study") from error
     store = Store(study)
     desk = Desk(store, admin_secret(study), access_code, https)
     pages.use(desk)
@@ -68,6 +81,17 @@ def serve(
         app.run(config=config)
     finally:
         store.close()
+        lock.release()
+
+
+def _check_free(host: str, port: int) -> None:
+    """Says at once that an address cannot be listened at."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(f"--host {host} --port {port}: {error.strerror}; give another") from error
 
 
 def admin_secret(study: Study) -> str:

@@ -285,7 +285,12 @@ def test_the_access_code_lets_in_and_a_wrong_one_does_not(served):
     assert served.ask("POST", "/join", "secret=please")[0] == 403
     status, headers, _ = served.ask("POST", "/join", "secret=open+sesame")
     assert status == 303
-    assert served.ask("POST", "/api/consent", {}, headers["set-cookie"].partition(";")[0])[0] == 200
+    cookie = headers["set-cookie"].partition(";")[0]
+    assert served.ask("POST", "/api/consent", {}, cookie)[0] == 200
+    # Who enters it once more is the same person, and not another rater.
+    for method in ("GET", "POST"):
+        status, headers, _ = served.ask(method, "/join", "secret=open+sesame" if method == "POST" else None, cookie)
+        assert (status, headers["location"], headers.get("set-cookie")) == (303, "/", None)
 
 
 @pytest.fixture

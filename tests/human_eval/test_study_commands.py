@@ -1,9 +1,12 @@
 """``drawbench study`` as a user types it."""
 
 import csv
+import socket
 import sys
 
 import pytest
+from filelock import FileLock
+from making_studies import make_run
 
 from drawbench.cli import main
 from drawbench.human_eval.store import Store
@@ -69,3 +72,64 @@ def test_every_help_teaches_with_an_example(drawbench, command):
     code, out, _ = drawbench("study", command, "--help")
     assert code == 0
     assert "Example:" in out
+
+
+def test_an_altered_image_ends_a_study_before_it_begins(drawbench, tmp_path):
+    made = [make_run(tmp_path / name, name, limit="11", samples=1) for name in ("one", "two")]
+    file = made[0].place(made[0].drawn()[0]).file
+    file.write_bytes(file.read_bytes()[:-9])
+    arguments = (
+        "study",
+        "create",
+        "--runs",
+        made[0].path,
+        made[1].path,
+        "--design",
+        "drawbench",
+        "--images-per-set",
+        1,
+    )
+    code, _, err = drawbench(*arguments, "-o", tmp_path / "study")
+    assert code == 2
+    assert f"{file} is not the file that was drawn" in err
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("strengths", [("right=nan",), ("right=1", "right=2"), ("right=inf",), ("right",)])
+def test_a_strength_that_cannot_be_is_refused(drawbench, make_study, strengths):
+    study = make_study(images_per_set=1)
+    code, _, err = drawbench(
+        "study", "simulate", study.path, *(part for one in strengths for part in ("--strength", one))
+    )
+    assert code == 2
+    assert "give each system once, as SYSTEM=NUMBER" in err
+
+
+def test_a_study_that_lost_images_is_not_served(drawbench, make_study):
+    study = make_study(images_per_set=1)
+    next((study.path / "images").iterdir()).unlink()
+    code, _, err = drawbench("rate", study.path, "--port", 8799)
+    assert code == 2
+    assert "1 of its images are gone" in err
+
+
+def test_one_process_serves_a_study_and_a_port(drawbench, make_study):
+    study = make_study(images_per_set=1)
+    with FileLock(study.path / ".rate.lock"):
+        code, _, err = drawbench("rate", study.path, "--port", 8799)
+    assert code == 2
+    assert "is being served already" in err
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        code, _, err = drawbench("rate", study.path, "--port", taken.getsockname()[1])
+    assert code == 2
+    assert "Address already in use; give another" in err
+
+
+def test_judgements_that_cannot_be_read_are_one_line(drawbench, make_study):
+    study = make_study(images_per_set=1)
+    (study.path / "judgements.sqlite").write_bytes(b"no database" * 1000)
+    code, _, err = drawbench("study", "analyse", study.path, "-o", study.path / "out.md")
+    assert code == 2
+    assert "cannot be read (file is not a database)" in err

@@ -119,6 +119,9 @@ def test_a_report_wants_runs_and_a_study_with_judgements(runs, study, tmp_path, 
     code, said = drawbench(study.path, "-o", tmp_path / "report.html")
     assert code == 2
     assert "only studies are given" in said
+    code, said = drawbench(runs[0].path, study.path, study.path, "-o", tmp_path / "report.html")
+    assert code == 2
+    assert "a study is given twice" in said
     empty = create(tmp_path / "empty", runs[:2], DRAWBENCH, images_per_set=1)
     code, said = drawbench(runs[0].path, runs[1].path, empty.path, "-o", tmp_path / "report.html")
     assert code == 2
