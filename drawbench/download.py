@@ -113,7 +113,10 @@ def _get(url: str, published: Published) -> bytes:
     limit = 2 * published.bytes + 2**20
     data = bytearray()
     with urlopen(request, timeout=SILENCE_S) as response:  # noqa: S310
-        told = int(response.headers.get("Content-Length") or 0)
+        length = (response.headers.get("Content-Length") or "0").strip()
+        if not (length.isascii() and length.isdecimal()):
+            raise OSError(f"its Content-Length is no number: {length[:40]}")
+        told = int(length)
         with progress(told or published.bytes, unit=" bytes", label=f"fetching {published.name}") as bar:
             while part := response.read1(2**16):  # One receipt at a time, so that the clock is looked at.
                 data += part

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from drawbench.errors import UserError
-from drawbench.files import host
+from drawbench.files import alive, host
 from drawbench.interfaces import Prompt
 from drawbench.journal import Record
 from drawbench.progress import progress
@@ -159,6 +159,7 @@ def _geneval_metadata(prompt: Prompt) -> str:
 def _whole(folder: Path) -> Iterator[Path]:
     """Gives a folder beside ``folder`` that takes its place at the end, and is deleted where something went wrong."""
     place = folder.resolve()
+    _sweep(place)
     beside = place.with_name(f".{place.name}.{host()}-{os.getpid()}.partial")
     beside.mkdir(parents=True)
     try:
@@ -169,3 +170,12 @@ def _whole(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
+
+
+def _sweep(place: Path) -> None:
+    """Deletes what exports to this place left that were killed; not another machine's, of which nobody here can say."""
+    begin, end = f".{place.name}.{host()}-", ".partial"
+    for path in place.parent.glob("*.partial"):
+        pid = path.name.removeprefix(begin).removesuffix(end)
+        if path.name == f"{begin}{pid}{end}" and pid.isdecimal() and not alive(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)

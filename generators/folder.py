@@ -34,16 +34,25 @@ class Folder:
 
     def __init__(self, path: Path, layout: Layout) -> None:
         self.path, self.layout = path, layout
+        self._owners: dict[Path, str] = {}
+        """Whose a file is, in the run that is drawn now."""
 
     def fingerprint(self) -> Mapping[str, str]:
         """Nothing: each image's own sha256 is in the journal, and files may still be added to the folder."""
         return {}
 
+    def prepare(self, items: Sequence[Item]) -> None:
+        """Raises an error where two of the items ask for one file, before any is read."""
+        for item in items:
+            self._find(item)
+
     def generate(self, items: Sequence[Item]) -> Sequence[Drawn | Refused]:
         return [self._read(item) for item in items]
 
     def remarks(self, items: Sequence[Item]) -> list[str]:
-        """Says which images of the folder none of the run's items asks for."""
+        """Says which images of the folder none of the run's items asks for; of which two do, is an error."""
+        self.prepare(items)  # Other processes may have read some of them.
+        self._owners.clear()
         unused = self.layout.unused(items)
         if not unused:
             return []
@@ -52,7 +61,7 @@ class Folder:
         return [f"{first}; further samples come in with --samples"]
 
     def _read(self, item: Item) -> Drawn:
-        image, facts = read_foreign(file := self.layout.find(item))
+        image, facts = read_foreign(file := self._owned(item, self.layout.find(item)))
         return Drawn(image, facts={"source": self._name(file), **facts})
 
     def _name(self, file: Path) -> str:
@@ -60,10 +69,26 @@ class Folder:
 
     def changed(self, item: Item, facts: Mapping[str, str | int | float]) -> str | None:
         """Says whether the file of an image that is in the run already is not the one that it came from."""
-        try:
-            file = self.layout.find(item)
-        except UserError:
+        file = self._find(item)
+        if file is None:
             return None  # It may be gone: the run has its image.
         return (
             None if sha256_file(file) == facts.get("source_sha256") else f"{file} is not what {facts.get('source')} was"
         )
+
+    def _find(self, item: Item) -> Path | None:
+        try:
+            file = self.layout.find(item)
+        except UserError:
+            return None
+        return self._owned(item, file)
+
+    def _owned(self, item: Item, file: Path) -> Path:
+        """Returns the file, where it is no other item's. A mapping may give it to several: it says so itself."""
+        own = f"prompt {item.prompt.id}, sample {item.sample}"
+        if not isinstance(self.layout, Table) and (owner := self._owners.setdefault(file, own)) != own:
+            raise UserError(
+                f"{file} would be the image of both {owner}, and {own}; say whose it is with a table: "
+                "--set NAME.mapping=FILE.csv"
+            )
+        return file

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -83,6 +84,11 @@ def arguments(cls: Any, options: Mapping[str, Any], prefix: str = "") -> dict[st
         given.setdefault("clean_caption", False)
     if "negative_prompt" in given:
         _check_guided(cls, given)
+    elif (weight := given.get("true_cfg_scale", 0.0)) > 1:
+        raise UserError(
+            f"hf_diffusers.{prefix}true_guidance_weight={weight} does nothing in {cls.__name__} without a negative prompt: "
+            "give --set hf_diffusers.negative_prompt=TEXT too (TEXT may be empty)"
+        )
     return given
 
 
@@ -132,7 +138,7 @@ class Caller:
         if self.alone:
             generators = generators[0]
         noise = {"generator": generators} if self.takes_generator else {}
-        with listening():
+        with listening(), _finite(self.pipe):
             out = self.pipe(**given, **noise)
         if not hasattr(out, "images"):
             raise UserError(
@@ -191,6 +197,19 @@ def _check_guided(cls: Any, given: Mapping[str, Any]) -> None:
             f"hf_diffusers.negative_prompt does nothing while {cls.__name__} draws with {name}={weight}: "
             f"give --set hf_diffusers.{ours}= over 1"
         )
+
+
+@contextmanager
+def _finite(pipe: Any) -> Iterator[None]:
+    """Makes an error of the warning that NumPy gives where a pipeline turns NaN into 8 bits: the image would be black."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "invalid value encountered in cast", RuntimeWarning)
+        try:
+            yield
+        except RuntimeWarning as warning:
+            raise UserError(
+                f"{type(pipe).__name__} gave values that are not finite: try --dtype bf16 or fp32"
+            ) from warning
 
 
 @contextmanager

@@ -73,7 +73,8 @@ def hf_diffusers(
     of models that were distilled with guidance (Flux), whose negative prompt needs it. ``scheduler``: a class of
     diffusers, such as DDIMScheduler. ``max_tokens``: how much of a text a T5 reads. ``clean_caption``: IF's and PixArt's
     own cleaning of texts. ``config``: a folder with a single file's configuration. ``prior``: of a Kandinsky or Stable
-    Cascade whose decoder is the checkpoint, and of Karlo. ``sr256`` and ``sr1024``: the second and third stage of IF
+    Cascade whose decoder is the checkpoint, and of Karlo; ``prior.variant`` where it is not the checkpoint's (``none``:
+    weights without one). ``sr256`` and ``sr1024``: the second and third stage of IF
     (``noise_level`` 100 is DeepFloyd's for the x4 upscaler); ``sr256.steps`` also of Karlo. ``safety_checker``: used
     where the checkpoint has one; what it withholds counts as refused. ``watermark`` is off unless asked for.
     """
@@ -112,7 +113,7 @@ def hf_diffusers(
         raise UserError("hf_diffusers.keep_stages: there is one stage only; stages come with sr256.checkpoint")
     return HFDiffusers(
         source.without(*(["safety_checker"] if safety_checker == "off" else [])),
-        _prior(source, prior),
+        _prior(source, prior, variant),
         loading,
         arguments(cls, given),
         Adapter(find_lora(lora), lora_weight) if lora is not None else None,
@@ -217,8 +218,6 @@ class HFDiffusers:
         pipe = self._pipeline().pipe
         if made.flagged[n]:
             return Refused("the pipeline's safety checker withheld the image")
-        if pipe.components.get("safety_checker") is not None and image.getbbox() is None:
-            return Refused("the image is black, as a safety checker makes it")
         used = text_used(pipe, text, self.given)
         facts: dict[str, str | int | float] = {}
         for reading in self._cut(text):
@@ -256,11 +255,12 @@ class HFDiffusers:
         return self._caller
 
 
-def _prior(source: Source, options: PriorOptions) -> Source | None:
+def _prior(source: Source, options: PriorOptions, variant: str | None) -> Source | None:
     if source.class_name not in COMBINED:
-        if options.checkpoint is not None:
+        if options.checkpoint is not None or options.variant is not None:
             raise UserError(
-                f"hf_diffusers.prior.checkpoint={options.checkpoint}: {source.class_name} takes no prior from elsewhere"
+                f"hf_diffusers.prior.{'variant' if options.checkpoint is None else 'checkpoint'}="
+                f"{options.checkpoint or options.variant}: {source.class_name} takes no prior from elsewhere"
             )
         return None
     if options.checkpoint is None:
@@ -268,7 +268,8 @@ def _prior(source: Source, options: PriorOptions) -> Source | None:
             f"{source.name} is the decoder of a {COMBINED[source.class_name]}; give its prior: "
             "--set hf_diffusers.prior.checkpoint=FOLDER, or an id such as kandinsky-community/kandinsky-2-2-prior"
         )
-    return find_source(str(options.checkpoint), "hf_diffusers.prior.checkpoint")
+    own = {None: variant, "none": None}.get(options.variant, options.variant)
+    return find_source(str(options.checkpoint), "hf_diffusers.prior.checkpoint", variant=own)
 
 
 def _check_numbers(given: Mapping[str, Any]) -> None:

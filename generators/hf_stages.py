@@ -13,6 +13,8 @@ class PriorOptions:
     checkpoint: Path | None = None
     steps: int | None = None
     guidance_weight: float | None = None
+    variant: str | None = None
+    """None: the checkpoint's; ``none``: weights without one."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -17,6 +17,8 @@ from drawbench.generators.http_secrets import check_url, names_secret, read_key,
 from drawbench.images import Imported
 from drawbench.interfaces import Drawn, Failed, Item, Refused
 from drawbench.settings import Aside
+
+INTERRUPTED = "interrupted: what was answered is kept, and the same command goes on"
 
 
 def http(
@@ -49,7 +51,8 @@ def http(
     The key is read from the environment variable that key_env names, and is sent as a bearer, or bare under another
     key_header. seed_field names the body's field for the image's seed, of which the low seed_bits are sent; auto is `seed`
     in the plain style and none in the OpenAI style, whose API has no seed. concurrency is how many requests are under way
-    at once, at most the batch size; per_minute limits how many are sent; timeout and back_off are seconds. cost is what
+    at once, at most the batch size; per_minute limits how many are sent: both hold for each process, so that with
+    --processes 4, or four shards, four times as many go out. timeout and back_off are seconds. cost is what
     one image costs, for the journal; what the answer says goes before it.
     """
     _check(url, size, seed_bits, concurrency, per_minute, timeout, retries, back_off, cost)
@@ -104,13 +107,16 @@ class HttpApi:
 
     def generate(self, items: Sequence[Item]) -> Sequence[Drawn | Refused | Failed]:
         pool = ThreadPoolExecutor(min(self.concurrency, max(1, len(items))), thread_name_prefix="http")
+        jobs = [pool.submit(self._result, item) for item in items]
         try:
-            results = list(pool.map(self._result, items))
-        except BaseException:
-            self.caller.end("interrupted")
-            raise
+            wait(jobs)
+        except BaseException as error:
+            self.caller.end(INTERRUPTED)
+            if not isinstance(error, KeyboardInterrupt):
+                raise  # Else: what is under way is paid, and is waited for; interrupted again, not any more.
         finally:
             pool.shutdown(cancel_futures=True)
+        results = [Failed(INTERRUPTED, ends_run=True) if job.cancelled() else job.result() for job in jobs]
         self.costs += [float(r.facts["cost"]) for r in results if isinstance(r, Drawn) and "cost" in r.facts]
         return results
 

@@ -18,10 +18,11 @@ from drawbench.metrics.frechet_metric import FrechetDistance
 from drawbench.metrics.inception import FEATURES, SIZE
 from drawbench.metrics.inception_weights import Weights, load_inception
 from drawbench.metrics.reference import find_reference
-from drawbench.metrics.resize import clean
+from drawbench.metrics.resize import centred, clean
 from drawbench.protocol import digest
 
 Protocol = Literal["clean"]
+Before = Literal["none", "256"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -42,6 +43,11 @@ _PREPARATIONS: Mapping[Protocol, Preparation] = {
     )
 }
 
+_BEFORE: Mapping[Before, str] = {
+    "none": "none",
+    "256": "centre crop to a square, Pillow bicubic with antialiasing to 256x256, 8 bits",
+}
+
 
 def fid(
     *,
@@ -49,15 +55,18 @@ def fid(
     dtype: str = "fp32",
     reference: str | None = None,
     protocol: Protocol = "clean",
+    resize_before: Before = "none",
     weights: Path | None = None,
     check: Literal["none", "clean-fid"] = "none",
 ) -> FrechetDistance:
     """FID from a folder of images, a run, or a statistics file (also one of clean-fid or pytorch-fid).
 
-    ``protocol`` says how an image is brought to 299 x 299 and scaled: ``clean`` as clean-fid does by default. ``weights`` is a
-    file of Inception's weights of 2015-12-05: pytorch-fid's, torch-fidelity's (state dicts) or clean-fid's (TorchScript);
-    without it they are looked for in ``$DRAWBENCH_CACHE/weights`` and where those packages keep them. ``check=clean-fid`` runs
-    clean-fid on the same files with the same weights and gives its numbers beside ours.
+    ``protocol`` says how an image is brought to 299 x 299 and scaled: ``clean`` as clean-fid does by default.
+    ``resize_before=256`` is the step that FID-30K on COCO has before that, for images and reference alike: the square in the
+    middle of each, brought to 256 x 256 (Pillow bicubic with antialiasing, 8 bits). ``weights`` is a file of Inception's
+    weights of 2015-12-05: pytorch-fid's, torch-fidelity's (state dicts) or clean-fid's (TorchScript); without it they are
+    looked for in ``$DRAWBENCH_CACHE/weights`` and where those packages keep them. ``check=clean-fid`` runs clean-fid on the
+    same files with the same weights and gives its numbers beside ours.
 
     Raises:
         AssetMissing: the weights are nowhere.
@@ -67,7 +76,13 @@ def fid(
         raise UserError("fid needs a reference: --reference DIR|RUN|STATS.npz, images or statistics to compare with")
     if check == "clean-fid" and dtype != "fp32":
         raise UserError(f"fid.check=clean-fid compares in fp32, and dtype is {dtype}; leave one of them out")
-    network = InceptionFeatures(load_inception("fid", weights, device, _DTYPES[dtype]), protocol, device, dtype)
+    if check == "clean-fid" and resize_before != "none":
+        raise UserError(
+            f"fid.check=clean-fid: clean-fid reads the files as they are, without fid.resize_before={resize_before}; leave one "
+            "of them out"
+        )
+    inception = load_inception("fid", weights, device, _DTYPES[dtype])
+    network = InceptionFeatures(inception, protocol, device, dtype, resize_before)
     found = find_reference(reference, network, "fid", FEATURES)
     if check == "none":
         return FrechetDistance("fid", network, network.fields, found)
@@ -79,8 +94,10 @@ def fid(
 class InceptionFeatures:
     """Inception with everything before it: a `Network` of pool3's 2048 features."""
 
-    def __init__(self, weights: Weights, protocol: Protocol, device: str, dtype: str) -> None:
-        self.weights = weights
+    def __init__(
+        self, weights: Weights, protocol: Protocol, device: str, dtype: str, resize_before: Before = "none"
+    ) -> None:
+        self.weights, self._before = weights, resize_before
         self._prepare, self._device, self._dtype = _PREPARATIONS[protocol], device, _DTYPES[dtype]
         middle = f"{self._prepare.middle:g}"
         self.fields: Mapping[str, str] = {
@@ -88,7 +105,7 @@ class InceptionFeatures:
             "network": f"FID's Inception-v3 of 2015-12-05 ({weights.form})",
             "weights sha256": weights.sha256,
             "layer": f"pool3, {FEATURES} features",
-            "resize before": "none",
+            "resize before": _BEFORE[resize_before],
             "resize": self._prepare.words,
             "input": f"(x - {middle}) / {middle}",
             "dtype": dtype,
@@ -97,6 +114,8 @@ class InceptionFeatures:
 
     def __call__(self, images: Tensor) -> Tensor:
         middle = self._prepare.middle
+        if self._before != "none":
+            images = centred(images, int(self._before))
         inputs = (self._prepare.resize(images, SIZE) - middle) / middle
         # TensorFloat-32, which cuDNN takes by default, has 10 bits: features would depend on the device.
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):

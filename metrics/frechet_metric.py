@@ -27,10 +27,9 @@ class FrechetDistance:
         self._name, self._fields = name, fields
 
     def protocol(self) -> Mapping[str, str]:
-        """Returns what can move the number."""
+        """Returns what can move the number: of the reference its images, not their names nor whether a run has them."""
         return {
             **self._fields,
-            "reference": self.reference.images,
             "reference n": str(self.reference.n or "not said"),
             "reference sha256": self.reference.sha256,
         }
@@ -44,7 +43,7 @@ class FrechetDistance:
         return {self._name: without_groups(features, groups, self.reference.factored)}
 
     def remarks(self, prompts: Sequence[Prompt]) -> list[str]:
-        """Says that few images make a large distance, and what a foreign statistics file leaves open."""
+        """Says what the reference is, that few images make a large distance, and what a foreign file leaves open."""
         said = []
         if len(prompts) < 10 * self.reference.d:
             said.append(
@@ -56,4 +55,4 @@ class FrechetDistance:
                 "the reference's file does not say of which network, resize and n its moments are: they are taken for this "
                 "metric's own"
             )
-        return said
+        return [*said, f"compared with {self.reference.images}"]

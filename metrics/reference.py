@@ -43,7 +43,7 @@ class Reference:
     network: str | None
     """The network's key. None: a file that does not say it."""
     images: str
-    """What they are, in words."""
+    """What they are, in words, for people: the same images may be called anything."""
     sha256: str
     """Of the statistics file; else of the sorted sha256 of the images' files, wherever they lie and whatever they are called."""
     n: int | None
@@ -151,7 +151,8 @@ def _of_run(path: Path, network: Network) -> Reference:
 
 
 def _of_folder(path: Path, network: Network) -> Reference:
-    visible = [file for file in sorted(path.rglob("*")) if file.is_file() and not file.name.startswith(".")]
+    every = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    visible = [file for file in every if not any(part.startswith(".") for part in file.relative_to(path).parts)]
     files = [file for file in visible if file.suffix.lower() in SUFFIXES]
     if others := Counter(file.suffix.lower() or "no suffix" for file in visible if file.suffix.lower() not in SUFFIXES):
         said = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))

@@ -66,6 +66,12 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             pass  # The client hung up.
 
+    def misdeclared(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "10, ten")
+        self.end_headers()
+        self.wfile.write(GOOD)
+
     def hanging(self):
         self.server.released.wait(30)
 
@@ -170,6 +176,7 @@ def test_what_is_in_the_cache_is_not_fetched_again(mirrors, server):
         ("wrong", f"its sha256 is {hashlib.sha256(BAD).hexdigest()[:8]}"),
         ("truncated", f"it broke off after 1000 of {len(GOOD)} bytes"),
         ("endless", f"it sends more than {2 * len(GOOD) + 2**20} bytes; the file has {len(GOOD)}"),
+        ("misdeclared", "its Content-Length is no number: 10, ten"),
         ("hanging", "timed out"),
         ("halfway", "timed out"),
         ("absent", "HTTP 404 Not Found"),

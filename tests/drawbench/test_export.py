@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from errno import EXDEV
 
@@ -13,6 +14,7 @@ from runs import Painter, image_bytes, manifest, start
 from drawbench.cli import main
 from drawbench.errors import UserError
 from drawbench.export import LAYOUTS, export
+from drawbench.files import host
 from drawbench.generators.folder import folder
 from drawbench.interfaces import Prompt
 from drawbench.prompts import make_prompt_set, read_prompt_file
@@ -167,6 +169,27 @@ def test_an_altered_or_missing_image_stops_the_export_and_nothing_is_left(tmp_pa
             export(run, tmp_path / "out", "geneval")
         assert {file.name for file in tmp_path.iterdir()} == {"run"}
         file.unlink(missing_ok=True)
+
+
+def test_what_a_killed_export_left_is_swept_by_the_next_one(tmp_path):
+    run = drawn(tmp_path / "run")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    running = f".out.{host()}-{os.getppid()}.partial"
+    old, elsewhere, other = (
+        tmp_path / name
+        for name in (
+            f".out.{host()}-{ended.pid}.partial",
+            f".out.elsewhere-{ended.pid}.partial",
+            f".in.{host()}-1.partial",
+        )
+    )
+    for path in (old, elsewhere, other, tmp_path / running):
+        (path / "images").mkdir(parents=True)
+        (path / "images" / "1.png").touch()
+    export(run, tmp_path / "out", "csv")
+    assert not old.exists()
+    assert all(path.exists() for path in (elsewhere, other, tmp_path / running, tmp_path / "out"))
 
 
 def test_where_an_export_may_not_go(tmp_path, drawbench):

@@ -92,6 +92,41 @@ def test_a_prompt_whose_id_is_a_word_may_go_by_its_number_in_the_file(tmp_path, 
         folder(path=tmp_path).generate([numbered])
 
 
+@pytest.mark.parametrize(
+    ("one", "other"), [(item("cat", 1), item("cat_1")), (item("cat_1"), item("cat_01")), (item("7"), item("007"))]
+)
+def test_a_file_that_two_items_ask_for_is_refused_before_anything_is_read(tmp_path, save, one, other):
+    save(f"{one.prompt.id}_1.png" if one.sample else f"{one.prompt.id}.png")
+    said = rf"would be the image of both prompt {one.prompt.id}, sample {one.sample}, and prompt {other.prompt.id}, sample 0"
+    with pytest.raises(UserError, match=said):
+        folder(path=tmp_path).prepare([one, item("absent"), other])
+    in_parts = folder(path=tmp_path)
+    in_parts.generate([one])
+    with pytest.raises(UserError, match=said):
+        in_parts.generate([other])
+    of_two_processes = folder(path=tmp_path)
+    with pytest.raises(UserError, match=said):
+        of_two_processes.remarks([one, other])
+    facts = folder(path=tmp_path).generate([one])[0].facts
+    after_a_stop = folder(path=tmp_path)
+    after_a_stop.changed(one, facts)
+    with pytest.raises(UserError, match=said):
+        after_a_stop.prepare([other])
+
+
+def test_a_file_may_serve_two_runs_one_after_the_other_and_two_rows_of_a_mapping(tmp_path, save):
+    save("001.png")
+    made = folder(path=tmp_path)
+    for own in ("001", "1"):
+        made.prepare([item(own)])
+        made.generate([item(own)])
+        assert made.remarks([item(own)]) == []
+    (tmp_path / "map.csv").write_text("file,id\n001.png,a\n001.png,b\n")
+    mapped = folder(path=tmp_path, mapping=tmp_path / "map.csv")
+    mapped.prepare([item("a"), item("b")])
+    assert len(mapped.generate([item("a"), item("b")])) == 2
+
+
 def test_a_file_that_changed_since_it_came_in_is_told(tmp_path, save):
     save("001.png", 1)
     made = folder(path=tmp_path)

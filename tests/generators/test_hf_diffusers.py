@@ -16,6 +16,7 @@ from single_file import one_file
 from tiny_pipelines import DIM, flux, if_stages, kandinsky, karlo, ldm, sd3, sdxl, stable_diffusion
 
 from drawbench.cli import main
+from drawbench.drawing import draw_batch
 from drawbench.errors import AssetMissing, UserError
 from drawbench.generators import hf_library
 from drawbench.generators.hf_diffusers import hf_diffusers
@@ -293,17 +294,44 @@ def test_what_a_safety_checker_withholds_is_refused(invoke, tmp_path, prompts):
     assert "2 refused" in done.output
 
 
-def test_a_black_image_of_a_pipeline_with_a_checker_is_refused_and_without_one_is_an_image(
-    tmp_path, monkeypatch, folders
-):
-    for folder, kind in (
-        (stable_diffusion(tmp_path / "mild", refuses=False), Refused),
-        (folders("stable_diffusion"), Drawn),
-    ):
-        generator = hf_diffusers(checkpoint=str(folder), steps=2)
-        pipe = generator._pipeline().pipe
-        monkeypatch.setattr(pipe, "run_safety_checker", lambda image, *_: (torch.full_like(image, -1.0), None))
-        assert isinstance(generator.generate(FEW[:1])[0], kind)
+@pytest.mark.parametrize("refuses", [None, False])
+def test_a_black_image_is_an_image_unless_the_checker_flagged_it(tmp_path, monkeypatch, refuses):
+    generator = hf_diffusers(checkpoint=str(stable_diffusion(tmp_path / "sd", refuses=refuses)), steps=2)
+    pipe, flags = generator._pipeline().pipe, [False, True]
+    monkeypatch.setattr(pipe, "run_safety_checker", lambda image, *_: (torch.full_like(image, -1.0), flags))
+    assert [type(result) for result in generator.generate(FEW[:2])] == [Drawn, Refused]
+
+
+@pytest.mark.parametrize("refuses", [None, False])
+def test_an_image_that_is_not_finite_fails_and_its_batch_mates_are_drawn(tmp_path, monkeypatch, refuses):
+    generator = hf_diffusers(checkpoint=str(stable_diffusion(tmp_path / "sd", refuses=refuses)), steps=2)
+    good = pixels(generator.generate(FEW))
+    autoencoder = generator._pipeline().pipe.vae
+    decode, spoilt = autoencoder.decode, []
+
+    def overflowing(latents, **more):
+        made = decode(latents, **more)
+        spoilt[:] = spoilt or [latents[1].clone()]
+        made[0][[torch.equal(one, spoilt[0]) for one in latents]] = torch.nan
+        return made
+
+    monkeypatch.setattr(autoencoder, "decode", overflowing)
+    first, second, third = (outcome.result for outcome in draw_batch(generator, FEW, len(FEW)))
+    assert isinstance(second, UserError)
+    assert re.search(r"values that are not finite: .*--dtype bf16 or fp32", str(second))
+    assert all(np.abs(a - b).max() <= 2 for a, b in zip([good[0], good[2]], pixels([first, third]), strict=True))
+
+
+@pytest.mark.parametrize("last", ["base", "sr256", "sr1024"])
+def test_a_stage_of_if_that_is_not_finite_fails_whichever_it_is(options, last):
+    """An enlargement of IF, or the x4 upscaler, whose network is full of NaN."""
+    generator = hf_diffusers(**options["IF"])
+    generator.prepare(FEW)
+    pipes = [generator._pipeline().pipe, *(caller.pipe for caller in generator.cascade._callers)]
+    for parameter in pipes[["base", "sr256", "sr1024"].index(last)].unet.parameters():
+        parameter.data.fill_(torch.nan)
+    with pytest.raises(UserError, match="not finite"):
+        generator.generate(FEW[:1])
 
 
 @pytest.mark.parametrize("last", ["base", "sr256", "sr1024"])
@@ -379,6 +407,7 @@ def test_a_scheduler_moves_pixels_and_is_on_record(invoke, folders, prompts, tmp
         ("kandinsky", {"prior": PriorOptions()}, "is the decoder of a KandinskyV22CombinedPipeline; give its prior"),
         ("stable_diffusion", {"prior": PriorOptions(checkpoint="x")}, "takes no prior from elsewhere"),
         ("flux", {"negative_prompt": "rain"}, "does nothing while FluxPipeline draws with true_cfg_scale=1.0"),
+        ("flux", {"true_guidance_weight": 8.0}, "true_guidance_weight=8.0 does nothing .* without a negative prompt"),
         ("stable_diffusion", {"negative_prompt": "rain", "guidance_weight": 1.0}, "does nothing while"),
         ("stable_diffusion", {"steps": 0}, "steps=0: allowed is at least 1"),
         ("stable_diffusion", {"height": 20}, "height=20: allowed is a multiple of 8"),
@@ -558,6 +587,21 @@ def test_a_variant_is_asked_for_by_name(folders, tmp_path):
         pixels(generator.generate(FEW)),
         pixels(hf_diffusers(checkpoint=str(folders("stable_diffusion")), steps=2).generate(FEW)),
     )
+
+
+def test_a_prior_has_the_variant_of_its_decoder(options, folders, tmp_path):
+    decoder = shutil.copytree(folders("kandinsky"), tmp_path / "half")
+    for file in [*decoder.rglob("*.safetensors")]:
+        file.rename(file.with_name(file.name.replace(".safetensors", ".fp16.safetensors")))
+    given = {**options["kandinsky"], "checkpoint": str(decoder), "prior": PriorOptions(decoder / "prior", steps=2)}
+    generator = hf_diffusers(**given, variant="fp16")
+    assert "prior: sha256 prior/diffusion_pytorch_model.fp16.safetensors" in generator.fingerprint()
+    assert same(pixels(generator.generate(FEW[:1])), pixels(hf_diffusers(**options["kandinsky"]).generate(FEW[:1])))
+    plain = PriorOptions(folders("kandinsky") / "prior", variant="none")
+    with pytest.raises(UserError, match="variant=fp16: .*prior has no such weights"):
+        hf_diffusers(**{**given, "prior": PriorOptions(plain.checkpoint)}, variant="fp16")
+    plain = hf_diffusers(**{**given, "prior": plain}, variant="fp16")
+    assert "prior: sha256 prior/diffusion_pytorch_model.safetensors" in plain.fingerprint()
 
 
 def test_texts_that_are_cut_are_counted_and_on_record(options):

@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+import signal
 import socket
 import ssl
 import sys
@@ -17,7 +18,7 @@ from PIL import Image
 
 from drawbench.cli import main
 from drawbench.errors import UserError
-from drawbench.generators.http_api import http
+from drawbench.generators.http_api import INTERRUPTED, http
 from drawbench.interfaces import Drawn, Failed, Item, Prompt, Refused
 from drawbench.plugins import find
 from drawbench.prompts import make_prompt_set
@@ -498,22 +499,24 @@ def test_a_redirect_takes_the_key_nowhere(api):
     assert "in a circle" in one(made(api)).reason
 
 
-def test_an_interrupt_sends_no_further_request(api, monkeypatch):
+def test_an_interrupt_keeps_what_is_paid_and_sends_no_further_request(api, tmp_path):
+    """Ctrl-C while the second of four requests is under way: its answer is waited for, and the same command goes on."""
+
+    def interrupting(prompt):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.5)
+        return openai(picture(prompt))
+
+    api.instead["b"] = [interrupting]
     generator = made(api, concurrency=1)
-
-    def interrupted(pool, function, given):
-        function(given[0])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("drawbench.generators.http_api.ThreadPoolExecutor.map", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        generator.generate(items("a", "b"))
-    assert one_by_result(generator) == Failed("interrupted", ends_run=True)
-    assert api.asked == {"a": 1}
-
-
-def one_by_result(generator):
-    return generator._result(items("later")[0])
+    run = start(tmp_path / "run", generator, ["a", "b", "c", "d"])
+    with pytest.raises(UserError, match="interrupted: what was answered is kept, and the same command goes on"):
+        draw(run, generator)
+    assert api.asked == {"a": 1, "b": 1}
+    assert [record.status for record in run.records().values()] == ["drawn", "drawn"]
+    assert generator.generate(items("later")) == [Failed(INTERRUPTED, ends_run=True)]
+    assert draw(run, made(api)).drawn == 2
+    assert api.asked == dict.fromkeys("abcd", 1)
 
 
 @pytest.mark.parametrize(

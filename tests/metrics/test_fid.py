@@ -17,6 +17,7 @@ from drawbench.metrics.fid import InceptionFeatures, fid
 from drawbench.metrics.frechet import moments
 from drawbench.metrics.inception_weights import load_inception
 from drawbench.metrics.reference import find_reference, write_reference
+from drawbench.store import System
 
 COUNT = 9
 """Images of each set: few, for one takes a third of a second."""
@@ -127,7 +128,54 @@ def test_a_folder_a_run_and_statistics_of_the_same_images_are_one_reference(netw
     assert metrics[0].protocol()["reference sha256"] == metrics[1].protocol()["reference sha256"]
     assert [metric.protocol()["reference n"] for metric in metrics] == ["9", "9", "9", "not said"]
     prompts = [Prompt("1", "one")]
-    assert [len(metric.remarks(prompts)) for metric in metrics] == [1, 1, 1, 2]
+    assert [len(metric.remarks(prompts)) for metric in metrics] == [2, 2, 2, 3]
+    told = [
+        "a run: sd on prompts",
+        "a folder of images (png), as stored",
+        "compared with the run",
+        "mu and sigma, of what",
+    ]
+    assert all(words in " ".join(metric.remarks(prompts)) for words, metric in zip(told, metrics, strict=True))
+
+
+def test_equal_images_are_one_reference_whatever_they_are_called(network, run, tmp_path):
+    """As a run, as a run whose system has another name, and as a folder of the same files."""
+    renamed = shutil.copytree(run, tmp_path / "renamed")
+    manifest = json.loads((renamed / "run.json").read_text())
+    system = {**manifest["system"], "name": "another"}
+    del system["digest"]
+    manifest["system"] = {**system, "digest": System(**system).digest}
+    (renamed / "run.json").write_text(json.dumps(manifest))
+    protocols = [fid(reference=str(p), weights=network.weights.file).protocol() for p in (run, renamed, run / "images")]
+    assert protocols[0] == protocols[1] == protocols[2]
+    images_of(renamed)[0].unlink()
+    fewer = fid(reference=str(renamed / "images"), weights=network.weights.file).protocol()
+    assert fewer["reference sha256"] != protocols[0]["reference sha256"]
+
+
+def test_the_step_before_is_a_centre_crop_and_256_pixels_on_both_sides(network, run, folder, tmp_path):
+    """As if the photographs and the images had been brought to 256 x 256 by hand, with Pillow, and saved."""
+    given = {"weights": network.weights.file}
+    for place in (folder, run / "images"):
+        for number, file in enumerate(sorted(place.rglob("*.*"))):
+            image = Image.open(file).convert("RGB")
+            side, (width, height) = min(image.size), image.size
+            left, top = (width - side) // 2, (height - side) // 2
+            small = image.crop((left, top, left + side, top + side)).resize((256, 256), Image.Resampling.BICUBIC)
+            (tmp_path / place.name).mkdir(exist_ok=True)
+            small.save(tmp_path / place.name / f"{number}.png")
+    step = fid(reference=str(folder), resize_before="256", **given)
+    by_hand = fid(reference=str(tmp_path / folder.name), **given)
+    images, small = ([pixels(file) for file in sorted(p.rglob("*.png"))] for p in (run / "images", tmp_path / "images"))
+    ours = np.concatenate([step.network(one).numpy() for one in images])
+    theirs = np.concatenate([by_hand.network(one).numpy() for one in small])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert step.compute(ours)["fid"] == pytest.approx(by_hand.compute(theirs)["fid"], rel=1e-6)
+    np.testing.assert_array_equal(step.network(small[0]).numpy(), by_hand.network(small[0]).numpy())
+    assert "centre crop" in step.protocol()["resize before"]
+    assert step.network.key != by_hand.network.key
+    with pytest.raises(UserError, match="clean-fid reads the files as they are"):
+        fid(reference=str(folder), resize_before="256", check="clean-fid", **given)
 
 
 def test_a_reference_is_computed_once_and_known_by_its_content(network, folder, tmp_path):
@@ -152,6 +200,8 @@ def test_a_reference_is_computed_once_and_known_by_its_content(network, folder, 
 def test_what_is_no_picture_is_left_out_aloud_and_a_damaged_one_is_named(network, folder, tmp_path, capsys):
     shutil.copy(folder / "grey.png", tmp_path)
     (tmp_path / "notes.txt").write_text("none")
+    (tmp_path / ".ipynb_checkpoints" / "more").mkdir(parents=True)
+    shutil.copy(folder / "grey.png", tmp_path / ".ipynb_checkpoints" / "more" / "grey.png")
     with pytest.raises(UserError, match="has 1 images; a reference needs two"):
         find_reference(str(tmp_path), network, "fid")
     assert "left out (1 .txt)" in capsys.readouterr().err
@@ -177,7 +227,6 @@ def test_the_protocol_names_what_moves_the_number(network, folder):
     assert protocol["protocol"] == "clean"
     assert protocol["reference n"] == str(COUNT)
     assert protocol["weights sha256"] == network.weights.sha256
-    assert "not turned by EXIF" in protocol["reference"]
     assert {"resize before", "resize", "input", "dtype", "layer"} <= protocol.keys()
 
 
