@@ -191,7 +191,7 @@ class TrainingPreset:
 
 _SMALL = Recipe(steps=500_000, batch_size=256, warmup=2_000, decay_steps=500_000)
 _TINY = Recipe(1_500, 16, "adam", 2e-3, warmup=100, decay_steps=1_500, ema=0.99, loss="v", dtype="fp32")
-_SHAPES = Recipe(13_500, 32, "adam", 1e-3, warmup=200, decay_steps=13_500, ema=0.999, loss="v")
+_SHAPES = Recipe(21_000, 32, "adam", 1e-3, warmup=200, decay_steps=21_000, ema=0.999, loss="v")
 
 PRESETS: Mapping[str, TrainingPreset] = {
     "PAPER": TrainingPreset(
