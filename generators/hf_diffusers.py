@@ -133,9 +133,10 @@ class Adapter:
 
 
 class HFDiffusers:
-    """Draws batches of one size: the last is padded, since another batch size moves the last bits of an image."""
+    """Draws batches of one size: the last is padded, since another batch size moves the last bits of an image.
 
-    pads = True
+    On a CPU with several threads so do an image's neighbours, and batches gain little: there each image is drawn alone.
+    """
 
     def __init__(
         self,
@@ -152,6 +153,7 @@ class HFDiffusers:
         self.source, self.prior, self.loading, self.given = source, prior, loading, given
         self.lora, self.scheduler, self.cascade, self.keep_stages = lora, scheduler, cascade, keep_stages
         self.on_record = on_record
+        self.pads = loading.device != "cpu"
         self._caller: Caller | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -172,6 +174,12 @@ class HFDiffusers:
         self._pipeline()
 
     def generate(self, items: Sequence[Item]) -> Sequence[Drawn | Refused]:
+        if self.pads:
+            return self.draw(items)
+        return [result for item in items for result in self.draw([item])]
+
+    def draw(self, items: Sequence[Item]) -> Sequence[Drawn | Refused]:
+        """Draws a batch by one call of the pipeline, or of each stage's."""
         caller = self._pipeline()
         texts, seeds = [item.prompt.text for item in items], [item.seed for item in items]
         given = {**self.given}
