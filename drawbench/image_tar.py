@@ -98,10 +98,13 @@ def mend_tars(run: Path, ends: Mapping[str, int]) -> list[Path]:
         with open(path, "rb+") as file:
             if not _lock(file) or _has_end(path):
                 continue
-            file.truncate(-(-ends.get(name, 0) // BLOCK) * BLOCK)
-            file.seek(0, os.SEEK_END)
+            # A tar that no journal knows may be the only copy of what is in it: its whole members stay.
+            whole = max((behind for behind in _ends_of_members(path) if behind <= path.stat().st_size), default=0)
+            end = -(-ends[name] // BLOCK) * BLOCK if name in ends else whole
+            file.truncate(end)
+            file.seek(end)
             _end(file)
-        if name not in ends:
+        if end == 0:
             path.unlink()
         mended.append(path)
     return mended
@@ -117,10 +120,14 @@ def image_offsets(path: Path) -> set[int]:
 
 
 def _has_end(path: Path) -> bool:
-    behind = max((begins + -(-size // BLOCK) * BLOCK for _, begins, size in _members(path)), default=0)
+    behind = max(_ends_of_members(path), default=0)
     with open(path, "rb") as file:
         file.seek(behind)
         return file.read(BLOCK) == bytes(BLOCK)
+
+
+def _ends_of_members(path: Path) -> list[int]:
+    return [begins + -(-size // BLOCK) * BLOCK for _, begins, size in _members(path)]
 
 
 def _members(path: Path) -> Iterator[tuple[str, int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -147,9 +148,12 @@ def convert(where: str, text: str, annotation: Any) -> Any:
             "float, str, bool, Path, Literal, these or None, and a frozen dataclass of them"
         )
     try:
-        return Path(text).expanduser() if annotation is Path else annotation(text)
+        value: Any = Path(text).expanduser() if annotation is Path else annotation(text)
     except ValueError as error:
         raise UserError(f"{where}={text}: {text!r} is not {type_name(annotation)}") from error
+    if annotation is float and not math.isfinite(value):
+        raise UserError(f"{where}={text}: a number must be finite")
+    return value
 
 
 def parse_settings(given: Sequence[str], owners: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -149,10 +149,10 @@ class Run:
         Raises:
             UserError: the folder holds something else, or a run of another identity (the differing fields are named).
         """
-        if path.exists() and (not path.is_dir() or (_has_content(path) and not (path / "run.json").is_file())):
-            raise UserError(f"{path} is not empty and not a run (it has no run.json); give a new folder")
+        _refuse_strangers(path)
         path.mkdir(parents=True, exist_ok=True)
         with _locked(path):  # Two that start at once agree on one manifest, and none takes from the other's plan.
+            _refuse_strangers(path)
             return cls._start(path, manifest, prompt_set)
 
     @classmethod
@@ -338,8 +338,14 @@ def _read_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def _has_content(path: Path) -> bool:
-    return any(not entry.name.startswith(".") for entry in path.iterdir())
+def _refuse_strangers(path: Path) -> None:
+    """Refuses a folder that holds something and no run; one whose start was killed holds its prompts at most."""
+    if not path.exists() or (path / "run.json").is_file():
+        return
+    if not path.is_dir() or any(
+        not entry.name.startswith(".") and entry.name != "prompts.jsonl" for entry in path.iterdir()
+    ):
+        raise UserError(f"{path} is not empty and not a run (it has no run.json); give a new folder")
 
 
 @contextmanager

@@ -70,8 +70,10 @@ def _unpointed(run: Run, records: Iterable[Record]) -> Iterator[Finding]:
             pointed[record.tar].add(record.offset or 0)
     for name in sorted(tar_sizes(run.path)):
         if count := len(image_offsets(run.path / "images" / name) - pointed[name]):
-            what = f"holds {count} images that were drawn again since, and that WebDataset would read twice"
-            yield Finding("surplus", f"images/{name}", what, "lay the run out anew: drawbench export", False)
+            what = f"holds {count} images that no journal has, or that were drawn again since: WebDataset would read them too"
+            yield Finding(
+                "surplus", f"images/{name}", what, "if a journal is lost, restore it; else drawbench export", False
+            )
 
 
 def _strangers(run: Run) -> Iterator[Finding]:
@@ -155,8 +157,10 @@ def _surplus(run: Run, expected: set[Path]) -> Iterator[Finding]:
                 continue
             where = str(file.relative_to(run.path))
             if is_tar(file.name):
-                whole = "belongs to no image of this run (its images were drawn again elsewhere)"
-                yield Finding("surplus", where, whole, f"delete {where}", False)
+                what = "holds no image that a journal has"
+                yield Finding(
+                    "surplus", where, what, "if its journal is lost, restore that; else delete the file", False
+                )
             elif is_leftover(file.name):
                 yield Finding(
                     "leftover", where, "is the unfinished file of a writer that was killed", f"delete {where}", False

@@ -168,7 +168,7 @@ def _of_folder(path: Path, network: Network) -> Reference:
     return Reference(
         features.array,
         network.key,
-        f"a folder of images ({kinds}), as stored: not turned by EXIF, not cropped or resized beforehand",
+        f"a folder of images ({kinds}), as stored: not turned by EXIF",
         sha256,
         len(files),
         [picture.path for picture in pictures],

@@ -93,6 +93,7 @@ def test_text_is_converted_by_the_annotation(text, annotation, value):
         ("big", int, "'big' is not a whole number"),
         ("1.5", int, "'1.5' is not a whole number"),
         ("x", float, "'x' is not a number"),
+        ("nan", float, "must be finite"),
         ("maybe", bool, "allowed are true and false"),
         ("ddmi", Literal["ddim", "plms"], "allowed are ddim, plms; did you mean 'ddim'"),
         ("x", int | None, "'x' is not a whole number"),

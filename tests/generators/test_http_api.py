@@ -499,7 +499,7 @@ def test_a_redirect_takes_the_key_nowhere(api):
     assert "in a circle" in one(made(api)).reason
 
 
-def test_an_interrupt_keeps_what_is_paid_and_sends_no_further_request(api, tmp_path):
+def test_an_interrupt_keeps_what_is_paid_and_sends_no_further_request(api, tmp_path, request):
     """Ctrl-C while the second of four requests is under way: its answer is waited for, and the same command goes on."""
 
     def interrupting(prompt):
@@ -508,6 +508,8 @@ def test_an_interrupt_keeps_what_is_paid_and_sends_no_further_request(api, tmp_p
         return openai(picture(prompt))
 
     api.instead["b"] = [interrupting]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Tests in the background ignore it.
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     generator = made(api, concurrency=1)
     run = start(tmp_path / "run", generator, ["a", "b", "c", "d"])
     with pytest.raises(UserError, match="interrupted: what was answered is kept, and the same command goes on"):

@@ -16,12 +16,16 @@ from drawbench.generators.imagen.diffusion import diffuse, weights
 from drawbench.generators.imagen.layers import null_text
 from drawbench.generators.imagen.residual import DATA_STD, DETAIL_STD, NOISE_KEPT, guess
 from drawbench.generators.imagen.schedule import log_snr
-from drawbench.shapes.data import pair
+from drawbench.shapes.data import pair, training_example
 
 
 def pictures(count, size):
-    """Pictures of the shapes world at a size and at half of it, in [-1, 1]."""
-    high = [pair(index, size)[0] for index in range(count)]
+    """Pictures of the shapes world at a size and at half of it, in [-1, 1]; one in twenty has a sign, whose letters are sharp."""
+    drawn = ((index, training_example(index).captioned.scene.word is not None) for index in range(10 * count))
+    known = sorted(drawn, key=lambda one: one[1])
+    signs = count // 20
+    chosen = [index for index, _ in [*known[: count - signs], *known[len(known) - signs :]]]
+    high = [pair(index, size)[0] for index in chosen]
     low = [image.resize((size // 2, size // 2), 3) for image in high]
     return [
         torch.from_numpy(np.stack([np.asarray(image) for image in images])).permute(0, 3, 1, 2).float() / 127.5 - 1
