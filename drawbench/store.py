@@ -340,11 +340,12 @@ def _read_manifest(path: Path) -> Manifest:
 
 def _refuse_strangers(path: Path) -> None:
     """Refuses a folder that holds something and no run; one whose start was killed holds its prompts at most."""
-    if not path.exists() or (path / "run.json").is_file():
+    if not path.exists():
         return
-    if not path.is_dir() or any(
+    strange = not path.is_dir() or any(
         not entry.name.startswith(".") and entry.name != "prompts.jsonl" for entry in path.iterdir()
-    ):
+    )
+    if strange and not (path / "run.json").is_file():  # Asked last: another may be starting the run just now.
         raise UserError(f"{path} is not empty and not a run (it has no run.json); give a new folder")
 
 
