@@ -129,7 +129,11 @@ class Network(Protocol):
 
 @runtime_checkable
 class ImageMetric(Protocol):
-    """A metric with one value per image. Stateless."""
+    """A metric with one value per image. Stateless.
+
+    A method ``for_prompts``, where there is one (of any kind of metric), is given all prompts of the run once and returns the
+    metric that scores it: what compares an image with the other prompts' texts.
+    """
 
     outputs: Mapping[str, Output]
     network: Network | None
@@ -165,6 +169,28 @@ class SetMetric(Protocol):
 
     def leave_out(self, features: NDArray[np.float32], groups: NDArray[np.int64]) -> Mapping[str, NDArray[np.float64]]:
         """Returns each output's ``(G,)`` values, each without one of the groups that ``(N,)`` numbers name."""
+        ...
+
+
+@runtime_checkable
+class PromptMetric(Protocol):
+    """A metric with one value per prompt, of all its images together: how they differ from one another. Stateless."""
+
+    outputs: Mapping[str, Output]
+    network: Network | None
+
+    def protocol(self) -> Mapping[str, str]:
+        """Returns every choice that can move the number."""
+        ...
+
+    def score_prompt(
+        self, images: Sequence[NDArray[np.uint8]], features: NDArray[np.float32] | None, prompt: Prompt
+    ) -> Mapping[str, float]:
+        """Returns each output's value for one prompt's samples, in their order. NaN: does not apply (a single sample).
+
+        A metric with a network is given its features ``(S, D)`` and no images; one without is given ``(3, H, W)`` images,
+        which need not be of one size.
+        """
         ...
 
 
