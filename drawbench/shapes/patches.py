@@ -17,6 +17,9 @@ _EDGE = 0.38
 """Of a thing's own chroma: below this a pixel is its soft edge. Its dark stripes have 0.47."""
 SPECK = 30
 """Pixels: less than this is no thing. The smallest triangle has 180."""
+_TAKEN = 0.6
+"""Of a hole: where another thing fills more than this, it lies on the paint and not in a hole. A thing in a ring fills at most
+0.54 of its hole, one on a circle at least 0.82 of what it hides."""
 
 
 def nearest_hue(colours: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -85,6 +88,9 @@ def make_patch(part: Mask, hue: int, hues: NDArray[np.int64], smooth: NDArray[np
     ground = smooth[near] if near.any() else smooth.reshape(-1, 3)  # None is near what fills the picture.
     paint = _paint_share(smooth, np.median(ground, axis=0), np.median(smooth[part], axis=0))
     hollow = _is_hollow(whole, paint < 0.5, np.isin(hues, (hue, around, -1)) | faded)
+    hidden = whole & ~part
+    if (hidden & ~np.isin(hues, (hue, around, -1))).sum() > _TAKEN * hidden.sum():
+        holes, hollow = np.zeros_like(holes), False
     if texture == "plain":  # Of a pattern, the dark part may be nearer to a dark background than to its paint.
         core = max(parts(part & (paint > 0.45)), key=lambda core: int(core.sum()), default=part)
         part, whole = core, ndimage.binary_fill_holes(core)

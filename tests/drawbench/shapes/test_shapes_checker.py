@@ -238,6 +238,17 @@ def test_what_touches_the_edge_of_its_container_is_inside_it():
     assert check(painted(draw), inside).attributes["relation"]
 
 
+def test_a_circle_whose_paint_stops_short_of_the_thing_on_it_is_no_ring():
+    def draw(draw):
+        draw.ellipse((30, 30, 226, 226), CYAN_PAINT)
+        draw.ellipse((66, 66, 190, 190), (208, 208, 208))
+        draw.rectangle((80, 80, 176, 176), RED_PAINT)
+
+    inside = (Relation("inside", 0, 1),)
+    assert check(painted(draw), Scene((Thing("square", "red"), Thing("circle", "cyan")), inside)).correct
+    assert not check(painted(draw), Scene((Thing("square", "red"), Thing("ring", "cyan")), inside)).correct
+
+
 def test_a_ring_with_a_small_hole_is_a_ring():
     def draw(draw):
         draw.ellipse((50, 50, 206, 206), RED_PAINT)
