@@ -175,6 +175,8 @@ def _thing(said: str, unjudged: list[str]) -> Wanted | None:
         not is_plural(last) if several else noun != last
     ):  # In "two dogs play" and "a dog plays" the last word is a verb.
         return None
+    if noun != "orange" and _ALSO.get(noun, noun) in COLOURS:
+        return None
     if len(colours) > 1 or len(described) > 2 or not _SHADES.isdisjoint(before):
         return None
     if is_participle(noun) or not all(may_describe(word, position) for position, word in enumerate(described)):

@@ -45,7 +45,9 @@ def plural(name: str) -> str:
     *before, last = name.split()
     known = {one: several for several, one in _IRREGULAR.items()}
     regular = (
-        last[:-1] + "ies" if re.search(r"[^aeiou]y$", last) else last + "es" * bool(re.search(r"(s|x|z|ch|sh)$", last))
+        last[:-1] + "ies"
+        if re.search(r"[^aeiou]y$", last)
+        else last + "es" * bool(re.search(r"(s|x|z|ch|sh|tomato|potato|hero|mango)$", last))
     )
     several = last if last in _ALIKE else known.get(last, regular if regular != last else last + "s")
     return " ".join([*before, several])
