@@ -170,16 +170,14 @@ def _thing(said: str, unjudged: list[str]) -> Wanted | None:
     *before, last = re.sub(r"[ -]colou?red\b", "", match.group(2)).split()
     colours: list[Colour] = [colour for word in before for colour in COLOURS if colour == _ALSO.get(word, word)]
     described = [word for word in before if _ALSO.get(word, word) not in COLOURS and word not in _SIZES]
-    several, noun = (number or 1) > 1, singular(last)
-    if (
-        not is_plural(last) if several else noun != last
-    ):  # In "two dogs play" and "a dog plays" the last word is a verb.
-        return None
-    if noun != "orange" and _ALSO.get(noun, noun) in COLOURS:
+    noun = singular(last)
+    # In "two dogs play" and "a dog plays" the last word is a verb.
+    is_noun = (is_plural(last) if (number or 1) > 1 else noun == last) and not is_participle(noun)
+    if not is_noun or (noun != "orange" and _ALSO.get(noun, noun) in COLOURS):
         return None
     if len(colours) > 1 or len(described) > 2 or not _SHADES.isdisjoint(before):
         return None
-    if is_participle(noun) or not all(may_describe(word, position) for position, word in enumerate(described)):
+    if not all(may_describe(word, position) for position, word in enumerate(described)):
         return None
     if not all(word.replace("-", "").isalpha() and word not in _FUNCTION_WORDS for word in (*described, noun)):
         return None

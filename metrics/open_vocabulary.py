@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -67,14 +68,15 @@ class TransformersDetector:
         if not weights:
             raise UserError(f"{owner}.model={folder} has no model.safetensors; save it there by save_pretrained")
         try:
-            self._network, told = transformers.AutoModelForZeroShotObjectDetection.from_pretrained(
-                folder,
-                dtype={"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[dtype],
-                use_safetensors=True,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-            self._processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
+            with _quiet(transformers.utils.logging):
+                self._network, told = transformers.AutoModelForZeroShotObjectDetection.from_pretrained(
+                    folder,
+                    dtype={"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[dtype],
+                    use_safetensors=True,
+                    local_files_only=True,
+                    output_loading_info=True,
+                )
+                self._processor = transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
         except Exception as error:
             first = " ".join(str(error).split())[:200] or type(error).__name__
             raise UserError(f"{owner}.model={folder} cannot be loaded: {first}; fetch or save it again") from error
@@ -107,17 +109,17 @@ class TransformersDetector:
         inputs["pixel_values"] = inputs["pixel_values"].to(self._dtype)
         with torch.no_grad():
             told = self._network(**inputs)
-        shares = torch.sigmoid(told.logits[0].double().cpu())  # (boxes, names), or (boxes, tokens).
+        logits = told.logits[0].double().cpu()  # (boxes, names), or (boxes, tokens).
         if self.kind == "owlv2":
-            scores, which = shares[:, : len(names)].max(1)
+            best, which = logits[:, : len(names)].max(1)
         else:
             of = self._name_of_token(inputs["input_ids"][0].tolist(), len(names))
-            by_name = [shares[:, [at for at, name in enumerate(of) if name == number]] for number in range(len(names))]
-            scores, which = torch.stack([part.max(1).values for part in by_name], 1).max(1)
+            by_name = [logits[:, [at for at, name in enumerate(of) if name == number]] for number in range(len(names))]
+            best, which = torch.stack([part.max(1).values for part in by_name], 1).max(1)
         boxes = to_pixels(told.pred_boxes[0].double().cpu(), image.shape[:2], padded=self._is_padded)
         return [
             Found(names[int(number)], float(score), tuple(box))
-            for number, score, box in zip(which, scores, boxes.tolist(), strict=True)
+            for number, score, box in zip(which, torch.sigmoid(best), boxes.tolist(), strict=True)
             if box[2] > box[0] and box[3] > box[1]
         ]
 
@@ -196,6 +198,20 @@ def _kind(owner: str, folder: Path) -> str:
     if kind not in THRESHOLDS:
         raise UserError(f"{owner}.model={folder} is of the type {kind!r}; allowed are {' and '.join(THRESHOLDS)}")
     return str(kind)
+
+
+@contextmanager
+def _quiet(logging: Any) -> Iterator[None]:
+    """Holds back transformers' bars and reports of loading: what matters is an error here."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _settings(folder: Path) -> str:

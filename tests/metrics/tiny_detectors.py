@@ -21,7 +21,22 @@ from transformers import (  # noqa: E402  after the operators are declared
 from transformers.models.grounding_dino.image_processing_grounding_dino import GroundingDinoImageProcessor  # noqa: E402
 from transformers.models.owlv2.image_processing_owlv2 import Owlv2ImageProcessor  # noqa: E402
 
-WORDS = "a photo of red green blue yellow purple cyan circle square triangle cross ring cat dog car cell phone".split()
+WORDS = [
+    "a",
+    "photo",
+    "of",
+    "red",
+    "blue",
+    "cyan",
+    "circle",
+    "square",
+    "triangle",
+    "cross",
+    "ring",
+    "cat",
+    "cell",
+    "phone",
+]
 
 
 def save_owlv2(folder, *, seed=0, size=96):
@@ -37,6 +52,8 @@ def save_owlv2(folder, *, seed=0, size=96):
     }  # fmt: skip
     torch.manual_seed(seed)
     network = Owlv2ForObjectDetection(Owlv2Config(text_config=text, vision_config=vision, projection_dim=32)).eval()
+    with torch.no_grad():  # Boxes of ordinary sizes, on the grid of patches.
+        network.box_head.dense2.weight *= 0.02
     network.save_pretrained(folder)
     images = Owlv2ImageProcessor(size={"height": size, "width": size})
     Owlv2Processor(images, tokenizer).save_pretrained(folder)
@@ -60,7 +77,7 @@ def save_grounding_dino(folder, *, seed=0):
     )  # fmt: skip
     network = GroundingDinoForObjectDetection(config).eval()
     network.save_pretrained(folder)
-    images = GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+    images = GroundingDinoImageProcessor(size={"shortest_edge": 96, "longest_edge": 160})
     GroundingDinoProcessor(images, tokenizer).save_pretrained(folder)
     return network
 
