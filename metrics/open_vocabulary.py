@@ -110,6 +110,8 @@ class TransformersDetector:
         with torch.no_grad():
             told = self._network(**inputs)
         logits = told.logits[0].double().cpu()  # (boxes, names), or (boxes, tokens).
+        if logits.isnan().any():
+            raise UserError(f"the detector gives no numbers in {self._fields['dtype']}; give --dtype fp32")
         if self.kind == "owlv2":
             best, which = logits[:, : len(names)].max(1)
         else:
