@@ -18,8 +18,8 @@ VERSION = "colour names 1"
 """Another one wherever a colour may be named otherwise."""
 
 TYPICAL: Mapping[Colour, Sequence[str]] = {
-    "black": ("000000", "141414", "242428", "2a2522"),
-    "grey": ("505050", "707070", "909090", "b0b0b0", "d2d4d2", "7c868c", "5a6268", "3a3a3a"),
+    "black": ("000000", "141414", "242428", "2a2522", "323234"),
+    "grey": ("505050", "707070", "909090", "b0b0b0", "d2d4d2", "7c868c", "5a6268"),
     "white": ("ffffff", "ececec", "e4e6ea", "f4efe6"),
     "red": ("e01020", "b01018", "800c14", "e84a40", "ff0000", "a83030", "600810"),
     "orange": ("f58214", "ffa500", "e06414", "f0a050", "ff7030", "c86a1a"),
@@ -84,8 +84,8 @@ def colour_of_box(
 ) -> Mapping[Colour, float]:
     """Returns what share of a thing has which colour, largest first, for its box ``left, top, right, bottom`` in pixels.
 
-    Of an ``(H, W, 3) uint8`` image. The thing is taken to be what lies in the box's ellipse and is not coloured like the
-    band around the box; where that leaves less than a tenth (a thing coloured like what is around it), all of the ellipse.
+    Of an ``(H, W, 3) uint8`` image. The thing is taken to be what lies in the box's ellipse, without colours that are
+    more common in the band around the box; where that leaves less than a tenth, all of the ellipse.
     """
     height, width = image.shape[:2]
     left, top = max(0, min(width - 1, int(box[0]))), max(0, min(height - 1, int(box[1])))
@@ -95,7 +95,7 @@ def colour_of_box(
     across, down = (x + 0.5 - left) / (right - left) * 2 - 1, (y + 0.5 - top) / (bottom - top) * 2 - 1
     inside = image[np.ix_(y, x)][across[None, :] ** 2 + down[:, None] ** 2 <= 1]
     around = _around(image, (left, top, right, bottom), step)
-    thing = inside[~_is_like(inside, around)] if len(around) else inside
+    thing = inside[~_is_ground(inside, around)] if len(around) else inside
     if len(thing) < 0.1 * len(inside):
         thing = inside
     names = np.array(name_colours(thing, terms))
@@ -114,16 +114,25 @@ def _around(image: NDArray[np.uint8], box: tuple[int, int, int, int], step: int)
     return pixels
 
 
-def _is_like(pixels: NDArray[np.uint8], around: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Says which pixels have a colour that covers a twentieth or more of what is around, in cells of 10 CIELAB units."""
-    cells, counts = np.unique(_cell(around), axis=0, return_counts=True)
-    common = cells[counts >= 0.05 * len(around)]
-    offset = np.array([1, 1000, 1_000_000])
-    return np.isin(_cell(pixels) @ offset, (common @ offset))
+def _is_ground(pixels: NDArray[np.uint8], around: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Says which pixels have a colour that is common around, and no less so than here, in cells of 10 CIELAB units.
+
+    That it is common around is not enough: a black car has its colour, though a twentieth of the street is black as well.
+    """
+    inside, outside = _cell(pixels), _cell(around)
+    cells, which, counts = np.unique(np.concatenate([inside, outside]), return_inverse=True, return_counts=True)
+    there = np.bincount(which[len(inside) :], minlength=len(cells))
+    here = counts - there
+    is_ground = (there >= 0.05 * len(outside)) & (here * len(outside) <= there * len(inside))
+    found: NDArray[np.bool_] = is_ground[which[: len(inside)]]
+    return found
 
 
 def _cell(pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return np.floor(to_lab(pixels) / 10 + 0.5).astype(np.int64)
+    """Returns one number for all colours of a cell."""
+    at = np.floor(to_lab(pixels) / 10 + 0.5).astype(np.int64)
+    numbers: NDArray[np.int64] = at @ np.array([1, 1000, 1_000_000])
+    return numbers
 
 
 @cache
