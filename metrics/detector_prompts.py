@@ -64,7 +64,7 @@ _FUNCTION_WORDS = frozenset(
     whose this these those it its his her their my your our into onto out up down off through across between behind beside
     near next around against during while if so very more most all both each every some any many several few couple pair
     over above under below beneath underneath inside within left right top outside outdoors indoors made says has
-    have""".split()  # noqa: SIM905  a list of a hundred words is read as words
+    have dozen hundred thousand half quarter third""".split()  # noqa: SIM905  a list of a hundred words is read as words
 )
 _GROUNDS = frozenset(
     """field ground floor road street path hillside hill slope beach runway sidewalk track park grass lawn sky water snow sea

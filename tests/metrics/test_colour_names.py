@@ -83,3 +83,24 @@ def test_a_large_box_is_sampled_with_the_same_result():
     assert next(iter(colour_of_box(large, (600, 400, 1400, 1200)))) == next(
         iter(colour_of_box(small, (30, 20, 70, 60)))
     )
+
+
+OF_DRAWN = [
+    (1, (55, 158, 252, 243), "red"), (2, (0, 124, 210, 237), "black"), (3, (58, 135, 256, 238), "pink"),
+    (4, (0, 8, 60, 245), "black"), (5, (30, 0, 256, 252), "red"), (7, (38, 14, 165, 250), "green"),
+    (9, (0, 8, 48, 235), "black"), (15, (65, 0, 256, 256), "brown"), (16, (108, 186, 212, 238), "red"),
+    (17, (28, 97, 128, 256), "blue"), (17, (36, 0, 250, 250), "brown"), (18, (0, 5, 75, 238), "green"),
+    (19, (60, 92, 148, 250), "green"), (19, (0, 30, 44, 190), "black"), (20, (155, 145, 207, 243), "red"),
+    (21, (44, 134, 256, 228), "white"), (21, (164, 66, 256, 132), "red"), (22, (32, 0, 250, 230), "brown"),
+    (23, (0, 15, 75, 238), "green"), (24, (0, 30, 44, 190), "black"), (25, (110, 115, 198, 245), "red"),
+]  # fmt: skip
+"""Boxes of one-coloured things in drawn images, by eye and in 256ths of the image, and what colour a person sees."""
+
+
+def test_of_21_things_in_drawn_images_20_have_the_colour_that_a_person_sees(drawn):
+    right = 0
+    for number, box, colour in OF_DRAWN:
+        image = np.asarray(Image.open(next(path for path in drawn if path.stem == f"{number:03d}")).convert("RGB"))
+        scale = image.shape[0] / 256
+        right += next(iter(colour_of_box(image, tuple(edge * scale for edge in box)))) == colour
+    assert right >= 20
