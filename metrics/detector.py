@@ -98,9 +98,9 @@ class DetectorVerdicts:
     def remarks(self, prompts: Sequence[Prompt]) -> list[str]:
         """Says which prompts are judged, how many are not, and why."""
         read = [read_prompt(prompt) for prompt in prompts]
-        judged = Counter(str(p.category) for p, one in zip(prompts, read, strict=True) if isinstance(one, Request))
-        of = Counter(str(prompt.category) for prompt in prompts)
-        which = ", ".join(f"{name} {judged[name]} of {of[name]}" for name in of if judged[name])
+        judged = Counter(p.category for p, one in zip(prompts, read, strict=True) if isinstance(one, Request))
+        of = Counter(prompt.category for prompt in prompts)
+        which = ", ".join(f"{name} {judged[name]} of {count}" for name, count in of.items() if name and judged[name])
         remarks = [f"judged are {sum(judged.values())} of {len(prompts)} prompts" + (f": {which}" if which else "")]
         reasons = Counter(one for one in read if isinstance(one, str))
         remarks += [f"{count} of {len(prompts)} prompts have no value: {reason}" for reason, count in reasons.items()]

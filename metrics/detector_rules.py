@@ -139,7 +139,7 @@ def _colours(request: Request, found: Sequence[Found], colours: Mapping[Found, C
             faults.append(_lost(thing.name))
         elif sum(colour == thing.colour for colour in seen) < min(thing.number or 1, len(seen)):
             others = dict.fromkeys(colour for colour in seen if colour != thing.colour)
-            faults.append(f"{thing} asked, {' and '.join(others)} seen")
+            faults.append(f"{thing} asked, {', '.join(others)} seen")
     return faults
 
 

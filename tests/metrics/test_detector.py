@@ -178,6 +178,10 @@ def test_a_prompt_that_asks_for_something_else_has_no_value_and_its_image_is_not
     ]
 
 
+def test_prompts_without_a_category_are_counted_as_they_are():
+    assert stub().remarks([Prompt("a", "Two dogs."), Prompt("b", "A dog.")])[0] == "judged are 1 of 2 prompts"
+
+
 def test_all_prompts_of_drawbenchs_three_categories_are_judged(drawbench_csv):
     from drawbench.prompts import drawbench
 
