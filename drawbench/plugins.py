@@ -62,6 +62,11 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
         "clip_score": Builtin(
             "drawbench.metrics.clip_score:clip_score", "cosine of CLIP's image and text embeddings", verified=False
         ),
+        "detector": Builtin(
+            "drawbench.metrics.detector:detector",
+            "number, colour and place, by an open-vocabulary detector",
+            verified=False,
+        ),
         "fd": Builtin("drawbench.metrics.fd:fd", "Fréchet distance on CLIP's image embeddings", verified=False),
         "fid": Builtin("drawbench.metrics.fid:fid", "Fréchet Inception distance, clean-fid's protocol", verified=False),
         "image_stats": Builtin("drawbench.metrics.image_stats:image_stats", "size, and black or constant images"),
