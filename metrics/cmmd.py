@@ -86,4 +86,4 @@ class ClipDiscrepancy:
 
     def _values(self, features: NDArray[np.float32], groups: NDArray[np.int64] | None) -> dict[str, Array]:
         found = discrepancy(features, self._theirs, gaussian(SIGMA), groups)
-        return {"cmmd": SCALE * found.biased, "cmmd_unbiased": SCALE * found.unbiased}
+        return {"cmmd": SCALE * found.biased[:, 0], "cmmd_unbiased": SCALE * found.unbiased[:, 0]}

@@ -17,9 +17,13 @@ from drawbench.interfaces import Network, Output, Prompt
 from drawbench.metrics.fid import Before, Protocol
 from drawbench.metrics.full_reference import find_full_reference, reference_fields
 from drawbench.metrics.inception import FEATURES
-from drawbench.metrics.mmd import Array, cubic, discrepancy
+from drawbench.metrics.mmd import Array, Draws, cubic, discrepancy
 from drawbench.metrics.pool3 import pool3
 from drawbench.metrics.reference import Reference
+
+Features = NDArray[np.float32]
+Index = NDArray[np.int64]
+Subsets = Sequence[tuple[Index, Index]]
 
 
 def kid(
@@ -94,7 +98,7 @@ class KernelDistance:
         return [f"compared with {self._reference.images}"]
 
     def _values(self, features: NDArray[np.float32], groups: NDArray[np.int64] | None) -> dict[str, Array]:
-        values = discrepancy(features, self._theirs, cubic(features.shape[1]), groups).unbiased
+        values = discrepancy(features, self._theirs, cubic(features.shape[1]), groups).unbiased[:, 0]
         return {"kid": values, "kid_x1000": 1000 * values}
 
 
@@ -129,16 +133,31 @@ class SubsetKernelDistance(KernelDistance):
         return {**super().protocol(), "estimator": drawn}
 
     def _values(self, features: NDArray[np.float32], groups: NDArray[np.int64] | None) -> dict[str, Array]:
+        n, m, size = len(features), len(self._theirs), self._size
         rng = np.random.default_rng(self._seed)
-        kernel = cubic(features.shape[1])
-        found = []
-        for _ in range(self._subsets):
-            mine = np.sort(rng.choice(len(features), self._size, replace=False))
-            theirs = np.sort(rng.choice(len(self._theirs), self._size, replace=False))
-            parts = None if groups is None else groups[mine]
-            values = discrepancy(features[mine], self._theirs[theirs], kernel, parts).unbiased
-            if groups is not None:  # Of the groups after the last that was drawn, nothing is missing.
-                values = np.append(values, np.full(int(groups.max()) + 2 - len(values), values[0]))
-            found.append(values)
-        mean, spread = np.mean(found, 0), np.std(found, 0)
+        drawn = [
+            (np.sort(rng.choice(n, size, replace=False)), np.sort(rng.choice(m, size, replace=False)))
+            for _ in range(self._subsets)
+        ]
+        # Each pair of images once, where the subsets together have more pairs than that.
+        at_once = (n + m) ** 2 <= self._subsets * (2 * size) ** 2
+        found = (_at_once if at_once else _one_by_one)(features, self._theirs, drawn, groups)
+        mean, spread = found.mean(1), found.std(1)
         return {"kid": mean, "kid_x1000": 1000 * mean, "kid_subset_std": spread}
+
+
+def _at_once(x: Features, y: Features, drawn: Subsets, groups: Index | None) -> Array:
+    draws = Draws(np.zeros((len(x), len(drawn))), np.zeros((len(y), len(drawn))))
+    for column, (mine, theirs) in enumerate(drawn):
+        draws.x[mine, column] = draws.y[theirs, column] = 1
+    return discrepancy(x, y, cubic(x.shape[1]), groups, draws).unbiased
+
+
+def _one_by_one(x: Features, y: Features, drawn: Subsets, groups: Index | None) -> Array:
+    columns = []
+    for mine, theirs in drawn:
+        part = None if groups is None else groups[mine]
+        values = discrepancy(x[mine], y[theirs], cubic(x.shape[1]), part).unbiased[:, 0]
+        missing = 0 if groups is None else int(groups.max()) + 2 - len(values)
+        columns.append(np.append(values, np.full(missing, values[0])))  # Groups after the last that was drawn.
+    return np.stack(columns, 1)

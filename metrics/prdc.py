@@ -37,8 +37,8 @@ from drawbench.metrics.neighbours import (
 from drawbench.metrics.pool3 import pool3
 from drawbench.metrics.reference import Reference
 
-SPARE = 12
-"""Neighbours that are listed beyond the k-th, so that a radius without a group is nearly always among them."""
+SPARE, SPARE_OF_GROUPS = 3, 12
+"""Neighbours that are listed beyond the k-th, so that a radius, or one without a group, is nearly always among them."""
 
 
 def prdc(
@@ -62,7 +62,9 @@ def prdc(
         UserError: no reference, or one without features, or of no more images than a ball has.
     """
     if k < 1 or k_density < 1:
-        raise UserError(f"prdc.k={k}, prdc.k_density={k_density}: a ball reaches to the first neighbour at least; give 1 or more")
+        raise UserError(
+            f"prdc.k={k}, prdc.k_density={k_density}: a ball reaches to the first neighbour at least; give 1 or more"
+        )
     network = pool3("prdc", weights, protocol, resize_before, device=device, dtype=dtype)
     found, features = find_full_reference(reference, network, "prdc", FEATURES, max(k, k_density) + 1)
     return PrecisionRecall(network, network.fields, found, features, k, k_density)
@@ -134,7 +136,10 @@ class PrecisionRecall:
     def compute(self, features: NDArray[np.float32]) -> Mapping[str, float]:
         """Returns the four of ``(N, D)`` features, N over k."""
         found = self._inside(features, np.zeros(len(features), np.int64), without=False)
-        return {name: float(values[0]) for name, values in self._shares(found, np.zeros(len(features), np.int64), [-1]).items()}
+        return {
+            name: float(values[0])
+            for name, values in self._shares(found, np.zeros(len(features), np.int64), [-1]).items()
+        }
 
     def leave_out(self, features: NDArray[np.float32], groups: NDArray[np.int64]) -> Mapping[str, NDArray[np.float64]]:
         """Returns the four without each of the groups in turn, balls of the others grown by what is left out."""
@@ -162,14 +167,18 @@ class PrecisionRecall:
     def _inside(self, features: NDArray[np.float32], groups: Index, *, without: bool) -> _Inside:
         real, narrow, wide = self._real
         drawn = points(features, self._shift)
-        found = nearest(drawn, self._k + SPARE)
+        found = nearest(drawn, self._k + (SPARE_OF_GROUPS if without else SPARE))
         own = radii(drawn, found, self._k)
         grown = grown_radii(drawn, found, self._k, groups) if without else _NONE_GROWN
         reach = own.copy()
         np.maximum.at(reach, grown.rows, grown.squared)
         n, m, count = len(features), len(self._theirs), int(groups.max()) + 1
         inside = _Inside(
-            np.zeros(n, np.bool_), np.zeros(n, np.int64), _Hits(m), _Hits(m), np.zeros((count if without else 0, m), np.bool_)
+            np.zeros(n, np.bool_),
+            np.zeros(n, np.int64),
+            _Hits(m),
+            _Hits(m),
+            np.zeros((count if without else 0, m), np.bool_),
         )
         low, high = np.minimum(narrow, wide), np.maximum(narrow, wide)
         for one in blocks(m):
