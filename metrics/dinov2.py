@@ -102,7 +102,8 @@ def _find(owner: str, model: str) -> Path:
         with hub_within_reach():
             from huggingface_hub import hf_hub_download
 
-            return [Path(hf_hub_download(model, name)).parent for name in _FILES][0]
+            places = [Path(hf_hub_download(model, name)) for name in _FILES]
+            return places[0].parent
     except Exception as error:
         raise missing(
             f"DINOv2 weights {model}",
@@ -117,12 +118,13 @@ def _load(owner: str, folder: Path) -> Any:
     declare_missing_ops()
     import transformers
 
-    level = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
+    library: Any = transformers
+    level = library.logging.get_verbosity()
+    library.logging.set_verbosity_error()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            network, report = transformers.Dinov2Model.from_pretrained(
+            network, report = library.Dinov2Model.from_pretrained(
                 str(folder), local_files_only=True, output_loading_info=True
             )
     except Exception as error:
@@ -130,7 +132,7 @@ def _load(owner: str, folder: Path) -> Any:
             f"{owner}.model={folder} is no DINOv2: {type(error).__name__}: {str(error).splitlines()[0]}"
         ) from error
     finally:
-        transformers.logging.set_verbosity(level)
+        library.logging.set_verbosity(level)
     wrong = {what: sorted(map(str, report[what])) for what in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if network.config.model_type != "dinov2" or any(wrong.values()):
         said = "; ".join(f"{what.replace('_', ' ')}: {', '.join(keys[:3])}" for what, keys in wrong.items() if keys)

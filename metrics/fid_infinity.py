@@ -1,7 +1,7 @@
 """FID∞: the Fréchet Inception distance that a run would have of endlessly many images (Chong & Forsyth 2020).
 
-FID of n images is too large by about a constant over n. It is taken for several n, drawn from the run, and the line through it over
-1/n is read off at 1/n = 0. The reference stays as it is, with its own n.
+FID of n images is too large by about a constant over n. It is taken for several n, drawn from the run, and the line through it
+over 1/n is read off at 1/n = 0. The reference stays as it is, with its own n.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def fid_infinity(
         )
     if points < 2 or smallest < 2:
         raise UserError(
-            f"fid_infinity.points={points}, fid_infinity.smallest={smallest}: a line needs 2 points or more, each of 2 images or more"
+            f"fid_infinity.points={points}, fid_infinity.smallest={smallest}: a line needs 2 points or more, of 2 images or more"
         )
     network = pool3("fid_infinity", weights, protocol, resize_before, device=device, dtype=dtype)
     found = find_reference(reference, network, "fid_infinity", FEATURES)

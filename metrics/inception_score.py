@@ -100,9 +100,7 @@ class InceptionScore:
 
     def compute(self, features: NDArray[np.float32]) -> Mapping[str, float]:
         """Returns the score of ``(N, D)`` features, N at least the number of splits."""
-        return {
-            name: float(values[0]) for name, values in self._values(features, np.zeros(len(features), np.int64)).items()
-        }
+        return {name: float(values[0]) for name, values in self._values(features, None).items()}
 
     def leave_out(self, features: NDArray[np.float32], groups: NDArray[np.int64]) -> Mapping[str, NDArray[np.float64]]:
         """Returns the score without each of the groups in turn: the others stay in their splits, an empty split is left out."""
@@ -110,13 +108,15 @@ class InceptionScore:
 
     def remarks(self, prompts: Sequence[Prompt]) -> list[str]:
         """Says that it is a legacy number."""
+        of = f"{len(prompts)} prompts in {self._splits} splits"
         return [
-            "legacy: it knows no reference and no prompt, counts classes of ImageNet only, and rises with the images per split "
-            f"({len(prompts)} prompts in {self._splits} splits); report FID or KID"
+            f"legacy: it knows no reference and no prompt, and rises with the images of a split ({of}); report FID or KID"
         ]
 
-    def _values(self, features: NDArray[np.float32], groups: NDArray[np.int64]) -> dict[str, Array]:
-        n, count = len(features), int(groups.max()) + 1
+    def _values(self, features: NDArray[np.float32], given: NDArray[np.int64] | None) -> dict[str, Array]:
+        n = len(features)
+        groups = np.zeros(n, np.int64) if given is None else given
+        count = int(groups.max()) + 1
         split = np.empty(n, np.int64)
         split[np.random.default_rng(self._seed).permutation(n)] = np.arange(n) * self._splits // n
         cell = groups * self._splits + split
@@ -132,7 +132,8 @@ class InceptionScore:
 
         def without(sums: Array) -> Array:
             parts = sums.reshape(count, self._splits, -1)
-            return np.concatenate([parts.sum(0)[None], parts.sum(0) - parts])
+            whole = parts.sum(0)[None]
+            return whole if given is None else np.concatenate([whole, whole - parts])
 
         left = without(sizes)
         left[left < 0.5] = np.nan

@@ -17,7 +17,7 @@ from torch import Tensor
 Array = NDArray[np.float64]
 
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Maps inner products ``(B, C)``, which it may overwrite, and the squares ``(B, 1)`` and ``(1, C)`` of the rows to kernel values."""
+"""Maps inner products ``(B, C)``, which it may overwrite, and squares ``(B, 1)`` and ``(1, C)`` of the rows to kernel values."""
 
 BLOCK = 1024
 """Rows and columns of a block. One takes 1024² x (4 + 3 x 8) bytes: 28 MiB."""

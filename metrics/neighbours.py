@@ -1,7 +1,7 @@
 """Nearest neighbours and distances below a radius, in blocks: decided in float64, found in float32.
 
-A block of float32 products gives a lower and an upper bound of every squared distance. What they decide is decided; the few pairs
-between them are computed again as Σ(x - y)² in float64, so that duplicates are at distance 0 and ties are ties, as in the formula.
+A block of float32 products gives a lower and an upper bound of every squared distance. What they decide is decided; the few
+pairs between them are computed again as Σ(x - y)² in float64, so that duplicates are at distance 0 and ties are ties.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Points(NamedTuple):
 class Neighbours(NamedTuple):
     """The nearest of each row among the others, nearest first."""
 
-    index: Index
+    at: Index
     """``(N, K)``."""
     squared: Array
     """``(N, K)``: squared distances."""
@@ -107,7 +107,7 @@ class Grown(NamedTuple):
 def grown_radii(x: Points, found: Neighbours, k: int, groups: Index) -> Grown:
     """Returns the squared distances to the k-th nearest other row without each group that moves it, rows in rising order."""
     n, whole = len(groups), _Whole(x)
-    near = groups[found.index]
+    near = groups[found.at]
     rows, which, squared = [], [], []
     for row in range(n):
         for group in np.unique(near[row, :k]):
@@ -115,7 +115,7 @@ def grown_radii(x: Points, found: Neighbours, k: int, groups: Index) -> Grown:
                 continue
             stay = found.squared[row][near[row] != group]
             value = stay[k - 1] if len(stay) >= k else np.inf
-            if not _sure(value, found.beyond[row]):
+            if not (value <= found.beyond[row] or value == 0):
                 others = whole.others(row)[groups != group]
                 value = np.partition(others, k - 1)[k - 1] if len(others) > k else np.inf
             rows.append(row)
@@ -159,6 +159,7 @@ def exact_squared(x: NDArray[np.float32], rows: Index, y: NDArray[np.float32], c
 
 
 def blocks(n: int, first: int = 0) -> Iterator[slice]:
+    """Yields rows by `BLOCK`."""
     for start in range(first, n, BLOCK):
         yield slice(start, min(start + BLOCK, n))
 
@@ -174,7 +175,7 @@ def working_bytes(n: int, m: int, d: int, count: int) -> int:
 
 
 def _unsure(x: Points) -> float:
-    """Returns the share of |x|² + |y|² by which a squared distance by float32 products may be wrong, in any order of adding up."""
+    """Returns the share of |x|² + |y|² by which a squared distance by float32 products may be wrong, in any order of sums."""
     return (x.rest.shape[1] + 32) * 2.0**-24
 
 
@@ -189,7 +190,8 @@ def _merge(lower: Tensor, index: Tensor, one: slice, two: slice, bound: Tensor) 
 
 def _sure(squared: Array, beyond: Array) -> NDArray[np.bool_]:
     """Says whether what is not listed cannot be nearer. Nothing is nearer than 0."""
-    return (squared <= beyond) | (squared == 0)
+    sure: NDArray[np.bool_] = (squared <= beyond) | (squared == 0)
+    return sure
 
 
 class _Whole:

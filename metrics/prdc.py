@@ -97,7 +97,8 @@ class _Hits:
 
     def without(self, group: int) -> NDArray[np.bool_]:
         """Says which are hit by others than a group; group -1 is none."""
-        return (self.last >= 0) & ((self.first != group) | (self.last != group))
+        hit: NDArray[np.bool_] = (self.last >= 0) & ((self.first != group) | (self.last != group))
+        return hit
 
 
 class PrecisionRecall:
