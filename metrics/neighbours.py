@@ -63,7 +63,7 @@ def points(features: NDArray[np.float32], shift: NDArray[np.float32]) -> Points:
     for first in range(0, len(features), BLOCK):
         part = torch.from_numpy(np.asarray(features[first : first + BLOCK], np.float32) - shift)
         rest[first : first + BLOCK] = part
-        squares[first : first + BLOCK] = part.double().square().sum(1)
+        squares[first : first + BLOCK] = torch.linalg.vector_norm(part, dim=1, dtype=torch.float64).square()
     return Points(features, rest, squares)
 
 
