@@ -62,14 +62,32 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
         "clip_score": Builtin(
             "drawbench.metrics.clip_score:clip_score", "cosine of CLIP's image and text embeddings", verified=False
         ),
+        "cmmd": Builtin("drawbench.metrics.cmmd:cmmd", "maximum mean discrepancy on CLIP's embeddings", verified=False),
         "detector": Builtin(
             "drawbench.metrics.detector:detector",
             "number, colour and place, by an open-vocabulary detector",
             verified=False,
         ),
         "fd": Builtin("drawbench.metrics.fd:fd", "Fréchet distance on CLIP's image embeddings", verified=False),
+        "fd_dinov2": Builtin(
+            "drawbench.metrics.dinov2:fd_dinov2", "Fréchet distance on DINOv2's features", verified=False
+        ),
         "fid": Builtin("drawbench.metrics.fid:fid", "Fréchet Inception distance, clean-fid's protocol", verified=False),
+        "fid_infinity": Builtin(
+            "drawbench.metrics.fid_infinity:fid_infinity", "FID extrapolated to endlessly many images", verified=False
+        ),
         "image_stats": Builtin("drawbench.metrics.image_stats:image_stats", "size, and black or constant images"),
+        "inception_score": Builtin(
+            "drawbench.metrics.inception_score:inception_score",
+            "Inception Score: legacy, for old tables",
+            verified=False,
+        ),
+        "kid": Builtin("drawbench.metrics.kid:kid", "kernel Inception distance, unbiased at any n", verified=False),
+        "prdc": Builtin(
+            "drawbench.metrics.prdc:prdc",
+            "precision, recall, density, coverage on Inception's features",
+            verified=False,
+        ),
         "shapes_accuracy": Builtin(
             "drawbench.metrics.shapes_accuracy:shapes_accuracy", "does an image of the shapes world show its prompt?"
         ),
