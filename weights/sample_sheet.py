@@ -17,6 +17,7 @@ SIDE, GAP, TEXT = 96, 6, 300
 
 
 def main() -> None:
+    """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True, help="FILE.png")
