@@ -5,8 +5,8 @@ A = LᵀL loses WᵀW, whose rank m is small beside A's. Of the resolvents' dete
     tr √A − tr √(A − WᵀW) = −(1/π) ∫₀^∞ log det(I − W (A + u²)⁻¹ Wᵀ) du
 
 of m x m matrices, and where A is diagonal each costs a product. The integral is taken by the midpoint rule in the variable x of
-u = √a · sc(x), which Hale, Higham and Trefethen (2008, section 4) found for the root of a matrix with eigenvalues in [a, b]: its error
-falls as exp(−π² nodes / (log(b/a) + 3)) or faster.
+u = √a · sc(x), which Hale, Higham and Trefethen (2008, section 4) found for the root of a matrix with eigenvalues in [a, b]: its
+error falls as exp(−π² nodes / (log(b/a) + 3)) or faster.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy import special
 Array = NDArray[np.float64]
 
 NODES = 24
-"""With them a jackknife's half-width is right to 1e-3 of itself, however many decades the eigenvalues span, and to 1e-8 over six."""
+"""With them a jackknife's half-width is right to 1e-3 of itself, however many decades the eigenvalues span; to 1e-7 over six."""
 _FLOOR = 1e-13
 """Of the largest eigenvalue: those below it are rounding, and have no root worth a node."""
 
