@@ -97,8 +97,8 @@ def without_groups(features: NDArray[np.floating], groups: NDArray[np.int64], re
     """Returns the distances of ``(N, D)`` features from a reference without each of the groups ``0 … G-1`` in turn, ``(G,)``.
 
     At least two must stay. Small sets are decomposed anew for each group. Of large ones a single decomposition, of images or of
-    features, whichever are fewer, gives all the groups by `trace_of_root_without`: within 1e-4 of the distances, and the spread
-    between them, which is what they are for, within 1e-3.
+    features, whichever are fewer, gives all the groups by `trace_of_root_without`: within 1e-5 of the distances, and the spread
+    between them, which is what they are for, within 1e-4.
     """
     given = _as_factored(reference)
     shift = features.mean(0, dtype=np.float64)  # Sums of squares of what is near 0 lose no digits.
