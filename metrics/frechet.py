@@ -98,7 +98,7 @@ def without_groups(features: NDArray[np.floating], groups: NDArray[np.int64], re
 
     At least two must stay. Small sets are decomposed anew for each group. Of large ones a single decomposition, of images or of
     features, whichever are fewer, gives all the groups by `trace_of_root_without`: within 1e-5 of the distances, and the spread
-    between them, which is what they are for, within 1e-4.
+    between them, which is what they are for, within 1e-3.
     """
     given = _as_factored(reference)
     shift = features.mean(0, dtype=np.float64)  # Sums of squares of what is near 0 lose no digits.

@@ -75,7 +75,7 @@ def legacy_tensorflow(images: Tensor, size: int) -> Tensor:
     Pixel i of the result lies at i · H / size of the image, whose corner and not its middle is the origin; beyond the last
     pixel it repeats. So the result is shifted up and to the left.
     """
-    return _like_tensorflow(_like_tensorflow(images.float(), size, 2), size, 3)
+    return _like_tensorflow(_like_tensorflow(images.float(), size, 3), size, 2)
 
 
 def _like_tensorflow(images: Tensor, size: int, dim: int) -> Tensor:

@@ -20,7 +20,7 @@ from scipy import special
 Array = NDArray[np.float64]
 
 NODES = 24
-"""An even number. With these a jackknife's half-width is right to 1e-4 of itself, however many decades the eigenvalues span."""
+"""An even number. With these a jackknife's half-width is right to 1e-3 of itself, however many decades the eigenvalues span."""
 _FLOOR = 1e-13
 """Of the largest eigenvalue: those below it are rounding, and have no root worth a node."""
 
