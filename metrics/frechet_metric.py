@@ -15,16 +15,24 @@ from drawbench.metrics.reference import Reference
 class FrechetDistance:
     """0 for equal moments. It is biased upwards at small n, so values of different n are not compared.
 
-    ``fields`` are all that can move the network's features.
+    ``fields`` are all that can move the network's features. Without ``with_interval`` the jackknife is left out.
     """
 
     least = 2
     """One image has no covariance."""
 
-    def __init__(self, name: str, network: Network, fields: Mapping[str, str], reference: Reference) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        fields: Mapping[str, str],
+        reference: Reference,
+        *,
+        with_interval: bool = True,
+    ) -> None:
         self.outputs: Mapping[str, Output] = {name: Output(higher_is_better=False, kind="set", main=True)}
         self.network, self.reference = network, reference
-        self._name, self._fields = name, fields
+        self._name, self._fields, self.with_interval = name, fields, with_interval
 
     def protocol(self) -> Mapping[str, str]:
         """Returns what can move the number: of the reference its images, not their names nor whether a run has them."""

@@ -69,10 +69,33 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, bias=False)
-        self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
+        self.bn: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+@torch.no_grad()
+def folded(network: FidInception) -> FidInception:
+    """Returns the network, in evaluation, with every batch normalisation folded into its convolution: the same function, sooner.
+
+    Weights and shifts are multiplied in float64, so that the only rounding is that of the product. Changes the network.
+    """
+    for part in network.modules():
+        if isinstance(part, ConvNorm) and isinstance(norm := part.bn, nn.BatchNorm2d):
+            old, mean, variance = part.conv, norm.running_mean, norm.running_var
+            if mean is None or variance is None:
+                raise ValueError("batch normalisation without statistics cannot be folded")
+            scale = norm.weight.double() / (variance.double() + norm.eps).sqrt()
+            kernel: tuple[int, int] = old.kernel_size  # type: ignore[assignment]
+            part.conv = nn.Conv2d(old.in_channels, old.out_channels, kernel, old.stride, old.padding)  # type: ignore[arg-type]
+            part.conv.to(old.weight.device, old.weight.dtype).weight.copy_(
+                old.weight.double() * scale[:, None, None, None]
+            )
+            if part.conv.bias is not None:
+                part.conv.bias.copy_(norm.bias.double() - mean.double() * scale)
+            part.bn = nn.Identity()
+    return network.eval()
 
 
 def _row(inputs: int, outputs: int, length: int) -> ConvNorm:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LEFT_OUT = "left out on request (interval=none)"
+"""Why a set metric has no interval; asked for later, the score is made anew."""
+
+
 class Loaded(NamedTuple):
     """A metric that is ready to score, by the name that its numbers will have."""
 
@@ -99,6 +103,8 @@ def score_run(run: Run, metrics: Sequence[Loaded], *, over: Over = "prompts", ba
 def _is_scored(file: ScoreFile | None, loaded: Loaded) -> bool:
     """Says whether a file has all that the metric would give now: an option may ask for a further output."""
     if file is None or file.drawbench != __version__ or not file.is_whole():
+        return False
+    if getattr(loaded.metric, "with_interval", True) and any(row.reason == LEFT_OUT for row in file.scores):
         return False
     return loaded.metric.outputs.keys() <= {row.output for row in file.scores}
 
@@ -223,7 +229,8 @@ def _set_scores(
     paths = [run.place(record).file for record in records]
     of_files = metric.from_files(paths) if hasattr(metric, "from_files") else {}
     can_spare = len(records) - np.bincount(groups).max() >= least
-    parts = metric.leave_out(array, groups) if can_spare else {}
+    with_interval = getattr(metric, "with_interval", True)
+    parts = metric.leave_out(array, groups) if can_spare and with_interval else {}
     scores: list[Score] = []
     for name, output in metric.outputs.items():
         if name in of_files:
@@ -239,6 +246,8 @@ def _set_scores(
         found = jackknife(float(whole[name]), left_out, n=len(records), n_prompts=n_prompts)
         if not can_spare:
             found = found._replace(reason=f"{few} without any group of prompts")
+        elif not with_interval:
+            found = found._replace(reason=LEFT_OUT)
         scores += _rows(run, file, name, output, None, found)
     return scores
 
