@@ -126,7 +126,7 @@ def _read_plot(text: str, metrics: Sequence[Loaded], swept: Mapping[str, Sequenc
     return Plot(known[x[2:]], known[y[2:]])
 
 
-def _arrow(output: Output) -> str:
+def _arrow(output: Output | Score) -> str:
     return {True: "↑", False: "↓", None: ""}[output.higher_is_better]
 
 
@@ -134,7 +134,10 @@ def write_sweep(sweep: Sweep, folder: Path) -> list[Path]:
     """Writes ``sweep.json``, ``sweep.svg`` (the first figure, where it has a point) and ``sweep.html``; returns the files."""
     figures = [(plot, figure(sweep, plot)) for plot in sweep.plots]
     figures = [(plot, drawn) for plot, drawn in figures if drawn]
-    write_atomic(folder / "sweep.json", (json.dumps(content(sweep), indent=1, ensure_ascii=False) + "\n").encode())
+    write_atomic(
+        folder / "sweep.json",
+        (json.dumps(content(sweep), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode(),
+    )
     files = [folder / "sweep.json"]
     if figures:
         write_atomic(folder / "sweep.svg", standalone(figures[0][1]).encode())
@@ -257,11 +260,12 @@ def figure(sweep: Sweep, plot: Plot) -> Markup:
 def caption(sweep: Sweep, plot: Plot) -> str:
     """Returns what a figure shows, in a sentence or two."""
     options = list(sweep.points[0].values)
-    along = plot.x.name if plot.x.metric is None else options[0]
+    swept = plot.x.metric is None
+    along = plot.x.name if swept else options[0]
     others = [key for key in options if key != along]
-    per = f", one for each {listed(others)}" if others else ""
-    what = "bands: 95 % intervals" if plot.x.metric is None else "crosses: 95 % intervals in both directions"
-    return f"{plot.y.label} against {plot.x.label}, along {along}{per}; {what}."
+    per = f", a curve for each {listed(others)}" if others else ""
+    what = "bands: 95 % intervals" if swept else "crosses: 95 % intervals in both directions"
+    return f"{plot.y.label} against {plot.x.label}{'' if swept else f', along {along}'}{per}; {what}."
 
 
 def title(sweep: Sweep) -> str:
@@ -355,7 +359,7 @@ def _mains(sweep: Sweep) -> list[Quantity]:
     found = []
     for file in sweep.points[0].files:
         row = next(row for row in file.scores if row.output == file.main)
-        found.append(Quantity(file.metric, file.main, {True: "↑", False: "↓", None: ""}[row.higher_is_better]))
+        found.append(Quantity(file.metric, file.main, _arrow(row)))
     return found
 
 

@@ -92,6 +92,6 @@ def _split(where: str, text: str) -> list[str]:
 
 def _safe(value: str) -> str:
     """Returns a value as a part of a file's name; one that cannot be it as it is also has a part of its digest."""
-    if re.fullmatch(r"[A-Za-z0-9.+-]{1,40}", value):
+    if re.fullmatch(r"[A-Za-z0-9._+-]{1,40}", value):
         return value
-    return f"{re.sub(r'[^A-Za-z0-9.+-]+', '-', value)[-24:]}-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
+    return f"{re.sub(r'[^A-Za-z0-9._+-]+', '-', value)[-24:]}-{hashlib.sha256(value.encode()).hexdigest()[:8]}"
