@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,10 +130,22 @@ def _given(
 def _try(
     alias: str, point: Point, number: str, settings: Mapping[str, Mapping[str, str]], given: Mapping[str, Any]
 ) -> None:
-    """Builds a point's generator and lets it go again, so that what it refuses is said before anything is drawn."""
+    """Builds a point's generator and lets it go again, so that what it or its folder refuses is said before all work."""
+    from drawbench.protocol import differences
+    from drawbench.store import begun, refuse_strangers
+
     at_point = _given(alias, point, settings, given)
+    path: Path = at_point["output"]
     try:
-        build_generators(at_point["settings"], at_point)
+        (ready,) = build_generators(at_point["settings"], at_point)
     except UserError as error:
         error.args = (f"point {number} ({point.label}): {error}",)
         raise
+    refuse_strangers(path)
+    there = begun(path)
+    if there is None:
+        return
+    here = replace(there, system=ready.system, seed=given["seed"], dtype=ready.dtype)
+    if other := differences(there.identity(), here.identity()):
+        named = "; ".join(f"{key} is {old!r} there, {new!r} here" for key, (old, new) in other.items())
+        raise UserError(f"{path} holds another run: {named}; give another -o, or the options of that sweep")

@@ -245,6 +245,21 @@ def test_a_run_is_not_taken_for_a_sweeps_folder(drawbench, tmp_path):
     assert "is a run; give a new folder" in err
 
 
+def test_a_later_points_folder_that_holds_something_else_is_said_before_anything_is_drawn(drawbench, tmp_path):
+    given = ("sweep", *TRUTH, "--set", "shapes_truth.wrong_rate=0,1", "-o", tmp_path / "s")
+    (tmp_path / "s" / "wrong_rate-1").mkdir(parents=True)
+    (tmp_path / "s" / "wrong_rate-1" / "thesis.tex").touch()
+    code, _, err = drawbench(*given)
+    assert code == 2
+    assert "wrong_rate-1 is not empty and not a run" in err
+    assert not (tmp_path / "s" / "wrong_rate-0").exists()
+    (tmp_path / "s" / "wrong_rate-1" / "thesis.tex").unlink()
+    assert drawbench(*given)[0] == 0
+    code, _, err = drawbench(*given, "--seed", "3")
+    assert code == 2
+    assert "holds another run: seed is 0 there, 3 here" in err
+
+
 def test_the_aug_level_of_super_resolution_can_be_swept_and_the_bases_is_refused(drawbench, tmp_path):
     """Figure A.11's option: with it the shipped cascade's images change, and all else stays."""
     given = ("--generator", "imagen", "--checkpoint", "shapes", "--prompts", "shapes", "--limit", "2")
