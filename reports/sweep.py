@@ -11,47 +11,21 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from drawbench import __version__
-from drawbench.errors import UserError, did_you_mean
 from drawbench.files import write_atomic
-from drawbench.interfaces import Output, Score
-from drawbench.metrics.stream import Loaded
+from drawbench.interfaces import Score
 from drawbench.protocol import differences
 from drawbench.reports.curve_plot import Curve, Reading, Spot, curve_plot, standalone
 from drawbench.reports.digits import bounds, counted, decimals, least_decimals, listed, number
 from drawbench.reports.study import environment_for_pages
+from drawbench.reports.sweep_plots import Plot, Quantity, arrow_of
 from drawbench.scores import ScoreFile, score_to_json
 from drawbench.store import Run
 
 SCHEMA_VERSION = 1
-DISTANCES = ("fid", "fd")
 ALONE = (
     "An interval is of its point alone. Points share prompts and seeds, so that a difference between two is surer than "
     "their intervals look: `drawbench report` on two of the runs tests it. A best point was chosen after looking."
 )
-
-
-class Quantity(NamedTuple):
-    """What an axis shows: an output of a metric, or a swept option."""
-
-    metric: str | None
-    """None: an option."""
-    name: str
-    """Of the output, or the option's key."""
-    arrow: str
-    """Which direction is better, where one is."""
-
-    @property
-    def label(self) -> str:
-        """What the axis is called; an output that has its metric's name is not named twice."""
-        names = [self.name] if self.metric in (None, self.name) else [str(self.metric), self.name]
-        return " ".join([*names, *([self.arrow] if self.arrow else [])])
-
-
-class Plot(NamedTuple):
-    """One quantity against another."""
-
-    x: Quantity
-    y: Quantity
 
 
 class Scored(NamedTuple):
@@ -82,52 +56,6 @@ class Cell(NamedTuple):
     value: str
     interval: str
     reason: str
-
-
-def find_plots(given: Sequence[str], metrics: Sequence[Loaded], swept: Mapping[str, Sequence[str]]) -> list[Plot]:
-    """Returns the figures that were asked for: ``x=OUTPUT,y=OUTPUT`` each.
-
-    By default the Fréchet distance against the CLIP score, as far as both are scored; then every metric's main output
-    against the first swept option.
-
-    Raises:
-        UserError: a text that is no plot, or names what is not scored or swept.
-    """
-    if given:
-        return [_read_plot(text, metrics, swept) for text in given]
-    mains = {
-        it.alias: Quantity(it.alias, name, _arrow(o))
-        for it in metrics
-        for name, o in it.metric.outputs.items()
-        if o.main
-    }
-    gained = [mains[it.alias] for it in metrics if it.name == "clip_score"][:1]
-    lost = [mains[it.alias] for it in metrics if it.name in DISTANCES][:1]
-    first = Quantity(None, next(iter(swept)), "")
-    return [*(Plot(x, y) for x in gained for y in lost), *(Plot(first, main) for main in mains.values())]
-
-
-def _read_plot(text: str, metrics: Sequence[Loaded], swept: Mapping[str, Sequence[str]]) -> Plot:
-    x, comma, y = text.partition(",")
-    if not comma or not x.startswith("x=") or not y.startswith("y="):
-        raise UserError(f"--plot {text}: write x=OUTPUT,y=OUTPUT, for example --plot x=clip_score,y=fd")
-    known = {key: Quantity(None, key, "") for key in swept}
-    for it in metrics:
-        for name, output in it.metric.outputs.items():
-            quantity = Quantity(it.alias, name, _arrow(output))
-            known |= {f"{it.alias}.{name}": quantity, **({it.alias: quantity} if output.main else {})}
-    for name in (x[2:], y[2:]):
-        if name not in known:
-            raise UserError(
-                f"--plot {text}: nothing here is called {name!r}{did_you_mean(name, known)} (here are: {', '.join(known)})"
-            )
-    if known[y[2:]].metric is None:
-        raise UserError(f"--plot {text}: {y[2:]} is swept, and has no value of its own; y is what a metric gave")
-    return Plot(known[x[2:]], known[y[2:]])
-
-
-def _arrow(output: Output | Score) -> str:
-    return {True: "↑", False: "↓", None: ""}[output.higher_is_better]
 
 
 def write_sweep(sweep: Sweep, folder: Path) -> list[Path]:
@@ -359,7 +287,7 @@ def _mains(sweep: Sweep) -> list[Quantity]:
     found = []
     for file in sweep.points[0].files:
         row = next(row for row in file.scores if row.output == file.main)
-        found.append(Quantity(file.metric, file.main, _arrow(row)))
+        found.append(Quantity(file.metric, file.main, arrow_of(row)))
     return found
 
 

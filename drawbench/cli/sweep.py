@@ -57,7 +57,8 @@ def sweep(
       drawbench sweep --generator imagen --checkpoint shapes --prompts shapes \\
         --set imagen.sr256.aug_level=0,0.1,0.2,0.3 --plot x=sr256.aug_level,y=fd -o levels
     """
-    from drawbench.reports.sweep import Scored, Sweep, find_plots, table_lines, write_sweep
+    from drawbench.reports.sweep import Scored, Sweep, table_lines, write_sweep
+    from drawbench.reports.sweep_plots import find_plots
 
     _check(given)
     asked = owners_settings(given, metrics, reference)
