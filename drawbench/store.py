@@ -149,10 +149,10 @@ class Run:
         Raises:
             UserError: the folder holds something else, or a run of another identity (the differing fields are named).
         """
-        _refuse_strangers(path)
+        refuse_strangers(path)
         path.mkdir(parents=True, exist_ok=True)
         with _locked(path):  # Two that start at once agree on one manifest, and none takes from the other's plan.
-            _refuse_strangers(path)
+            refuse_strangers(path)
             return cls._start(path, manifest, prompt_set)
 
     @classmethod
@@ -338,7 +338,7 @@ def _read_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def _refuse_strangers(path: Path) -> None:
+def refuse_strangers(path: Path) -> None:
     """Refuses a folder that holds something and no run; one whose start was killed holds its prompts at most."""
     if not path.exists():
         return

@@ -233,7 +233,12 @@ def _nearness(attention: Any) -> Tensor:
 
 def main() -> None:
     """Trains, or goes on, and writes weights and card."""
-    arguments = options("text", OUT, steps=6000, batch_size=32, learning_rate=2e-3).parse_args()
+    parser = options("text", OUT, steps=6000, batch_size=32, learning_rate=2e-3)
+    parser.add_argument("--layers", type=int, default=CONFIG["num_layers"])
+    parser.add_argument("--width", type=int, default=CONFIG["d_model"], help="channels, a multiple of 8")
+    arguments = parser.parse_args()
+    CONFIG.update(num_layers=arguments.layers, d_model=arguments.width)
+    CONFIG.update(d_kv=arguments.width // CONFIG["num_heads"], d_ff=4 * arguments.width)
     vocabulary = common_words()
     model = Pretraining(new_model(arguments.seed), len(vocabulary))
     seconds = train(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -90,16 +90,8 @@ def run(context: click.Context, /, metrics: Sequence[str], reference: str | None
             "drawbench score and drawbench report"
         )
     check_device(given["device"])
-    aliases = list(parse_named(given["generators"]))
-    in_shapes = set(given["prompt_specs"]) == {SHAPES}
-    named = parse_named(metrics or default_metrics(given["prompt_specs"], reference))
-    if both := sorted(set(aliases) & set(named)):
-        raise UserError(f"{both[0]!r} names a generator and a metric; give one of them an alias")
-    owners = [*aliases, *named, *prompt_owners(given["prompt_specs"], [*aliases, *named])]
-    settings = parse_settings(given.pop("settings"), owners)
-    of_metrics = {alias: settings.pop(alias) for alias in named}
-    if in_shapes and not metrics and not {"model", "tag", "weights"} & of_metrics["clip_score"].keys():
-        of_metrics["clip_score"] = {"model": SHAPES, **of_metrics["clip_score"]}
+    asked = owners_settings(given, metrics, reference)
+    named, settings, of_metrics = asked.metrics, asked.of_generators, asked.of_metrics
     given["dtype"] = _dtype(given, into_folder=False)
     output: Path = given["output"]
 
@@ -118,6 +110,31 @@ def run(context: click.Context, /, metrics: Sequence[str], reference: str | None
         click.echo(f"skipped: {metric}: {reason}", err=True)
     click.echo(f"report: {report}")
     context.exit(3 if skipped else 1 if any(summary.failed for _, summary in drawn) else 0)
+
+
+class Asked(NamedTuple):
+    """What a command that draws and scores was asked for: metrics, and whose option is set to what."""
+
+    metrics: Mapping[str, str]
+    """Alias → name."""
+    of_generators: dict[str, dict[str, str]]
+    """Owner → key → text; prompt sets are owners too."""
+    of_metrics: dict[str, dict[str, str]]
+
+
+def owners_settings(given: dict[str, Any], metrics: Sequence[str], reference: str | None) -> Asked:
+    """Takes ``settings`` out of what was given and says whose they are; without ``metrics`` the prompt sets choose them."""
+    aliases = list(parse_named(given["generators"]))
+    named = parse_named(metrics or default_metrics(given["prompt_specs"], reference))
+    if both := sorted(set(aliases) & set(named)):
+        raise UserError(f"{both[0]!r} names a generator and a metric; give one of them an alias")
+    owners = [*aliases, *named, *prompt_owners(given["prompt_specs"], [*aliases, *named])]
+    settings = parse_settings(given.pop("settings"), owners)
+    of_metrics = {alias: settings.pop(alias) for alias in named}
+    in_shapes = set(given["prompt_specs"]) == {SHAPES}
+    if in_shapes and not metrics and not {"model", "tag", "weights"} & of_metrics["clip_score"].keys():
+        of_metrics["clip_score"] = {"model": SHAPES, **of_metrics["clip_score"]}
+    return Asked(named, settings, of_metrics)
 
 
 def default_metrics(prompt_specs: Sequence[str], reference: str | None) -> tuple[str, ...]:
@@ -217,19 +234,26 @@ def draw(
 
 def _dtype(given: Mapping[str, Any], *, into_folder: bool) -> str:
     """Returns the dtype to draw in; ``auto`` follows what is begun in the output folder, else the device."""
+    output: Path = given["output"]
+    if into_folder:
+        return chosen_dtype(given, [output])
+    sets = [spec.partition("=")[0] if "=" in spec else Path(spec).stem for spec in given["prompt_specs"]]
+    return chosen_dtype(given, [output / f"{alias}-{name}" for alias in _asking(given) for name in sets])
+
+
+def chosen_dtype(given: Mapping[str, Any], folders: Sequence[Path]) -> str:
+    """Returns the dtype as given, or for ``auto`` that of the runs that were begun in these folders, else the device's."""
     from drawbench.store import begun
 
     if given["dtype"] != "auto":
         return str(given["dtype"])
-    output: Path = given["output"]
-    drawing = [
-        alias
-        for alias, name in parse_named(given["generators"]).items()
-        if takes(find("generators", name).load(), "dtype")
-    ]
-    if not drawing:
-        return "fp32"  # Nobody asks.
-    sets = [spec.partition("=")[0] if "=" in spec else Path(spec).stem for spec in given["prompt_specs"]]
-    folders = [output] if into_folder else [output / f"{alias}-{name}" for alias in drawing for name in sets]
+    if not _asking(given):
+        return "fp32"
     dtypes = [there.dtype for there in map(begun, folders) if there is not None]
     return resolve_dtype(resolve_device(given["device"]), [name for name in dtypes if name in DTYPES])
+
+
+def _asking(given: Mapping[str, Any]) -> list[str]:
+    """Returns the aliases of the generators that are to be told a dtype."""
+    named = parse_named(given["generators"])
+    return [alias for alias, name in named.items() if takes(find("generators", name).load(), "dtype")]

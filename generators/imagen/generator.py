@@ -98,6 +98,10 @@ def imagen(
             "imagen draws from a checkpoint: --checkpoint FOLDER (config.json and one safetensors file per stage), or "
             "--checkpoint shapes, the small cascade that ships"
         )
+    if base.aug_level is not None:
+        raise UserError(
+            f"imagen.base.aug_level={base.aug_level}: the base has no smaller image to put noise on; give sr256 or sr1024 one"
+        )
     opened = open_checkpoint(find_checkpoint(checkpoint))
     preset = preset or ("shapes" if checkpoint == SHAPES else "quality")
     given = (base, sr256, sr1024)

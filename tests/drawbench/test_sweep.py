@@ -1,0 +1,275 @@
+"""`drawbench sweep` as a user types it: a grid of runs, their scores and curves, what is wrong, and going on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from drawbench.cli import main
+from drawbench.store import Run, image_seed
+
+TRUTH = ("--generator", "shapes_truth", "--prompts", "shapes", "--limit", "22", "--metric", "shapes_accuracy")
+SLOW = """
+import time
+from drawbench.generators.noise import noise
+
+
+class Slow:
+    pads = False
+
+    def __init__(self, size):
+        self.noise = noise(size=size, resolution=8)
+
+    def fingerprint(self):
+        return {"slow": "1"}
+
+    def generate(self, items):
+        time.sleep(0.02)
+        return self.noise.generate(items)
+
+
+def slow(*, size: int = 16):
+    return Slow(size)
+"""
+
+
+@pytest.fixture
+def drawbench(monkeypatch, capsys):
+    """Calls the command line; returns (exit code, standard output, standard error)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["drawbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return ended.value.code, out, err
+
+    return call
+
+
+def read(folder):
+    return json.loads((folder / "sweep.json").read_text())
+
+
+def values(content, metric="shapes_accuracy"):
+    """Point → the main output over all prompts."""
+    return {
+        point["label"]: row["value"]
+        for point in content["points"]
+        for row in point["scores"]
+        if row["metric"] == metric and row["output"] is None and row["category"] is None
+    }
+
+
+def times(folder):
+    return {
+        file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.suffix in (".png", ".parquet", ".jsonl")
+    }
+
+
+def test_a_known_truth_falls_along_the_swept_option_and_is_written_in_three_forms(drawbench, tmp_path):
+    code, out, err = drawbench("sweep", *TRUTH, "--set", "shapes_truth.wrong_rate=1,0,.5", "-o", tmp_path / "s")
+    assert code == 0, err
+    content = read(tmp_path / "s")
+    assert content["swept"] == {"wrong_rate": ["0", "0.5", "1"]}, "numbers are put in order"
+    right = list(values(content).values())
+    assert right[0] == 1
+    assert right[0] > right[1] > right[2]
+    assert right[2] == 0, "at a wrong rate of 1 each picture has an attribute changed"
+    assert "point 3 of 3: wrong_rate=1" in err
+    assert "1.000 [" in out
+    (plot,) = content["plots"]
+    assert [point["x"]["value"] for point in plot["curves"][0]["points"]] == [0, 0.5, 1]
+    assert all(point["y"]["interval"]["over"] == "prompts" for point in plot["curves"][0]["points"])
+    root = ET.fromstring((tmp_path / "s" / "sweep.svg").read_text())
+    assert root.find("{http://www.w3.org/2000/svg}title").text == "shapes_accuracy correct ↑ against wrong_rate"
+    page = (tmp_path / "s" / "sweep.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org/2000/svg", ""), "the page needs nothing else"
+    assert "src=" not in page
+
+
+def test_every_point_has_the_same_seeds_and_is_a_run_of_its_own(drawbench, tmp_path):
+    drawbench("sweep", *TRUTH, "--set", "shapes_truth.wrong_rate=0,1", "--seed", "7", "-o", tmp_path / "s")
+    runs = [Run.open(tmp_path / "s" / name) for name in ("wrong_rate-0", "wrong_rate-1")]
+    assert [run.manifest.system.options["wrong_rate"] for run in runs] == [0.0, 1.0]
+    assert runs[0].manifest.system.name != runs[1].manifest.system.name
+    seeds = [[record.seed for record in run.drawn()] for run in runs]
+    assert seeds[0] == seeds[1]
+    first = runs[0].drawn()[0]
+    assert first.seed == image_seed(7, first.prompt, first.sample)
+
+
+def test_a_second_option_makes_a_curve_for_each_of_its_values(drawbench, tmp_path):
+    given = ("--set", "shapes_truth.wrong_rate=0,1", "--set", "shapes_truth.size=96,64")
+    code, _, err = drawbench("sweep", *TRUTH, *given, "-o", tmp_path / "s")
+    assert code == 0, err
+    content = read(tmp_path / "s")
+    labels = [point["label"] for point in content["points"]]
+    assert labels == ["wrong_rate=0 size=64", "wrong_rate=1 size=64", "wrong_rate=0 size=96", "wrong_rate=1 size=96"]
+    curves = content["plots"][0]["curves"]
+    assert [(curve["name"], len(curve["points"])) for curve in curves] == [("size=64", 2), ("size=96", 2)]
+    with Image.open(next((tmp_path / "s" / "wrong_rate-1_size-96" / "images").rglob("*.png"))) as image:
+        assert image.size == (96, 96)
+
+
+def test_by_default_the_distance_is_plotted_against_the_clip_score_with_crosses(drawbench, tmp_path):
+    given = ("--generator", "shapes_truth", "--prompts", "shapes", "--limit", "22")
+    code, _, err = drawbench("sweep", *given, "--set", "shapes_truth.wrong_rate=0,1", "-o", tmp_path / "s")
+    assert code == 0, err
+    content = read(tmp_path / "s")
+    first = content["plots"][0]
+    assert (first["x"]["metric"], first["y"]["metric"]) == ("clip_score", "fd")
+    spots = first["curves"][0]["points"]
+    assert [spot["label"] for spot in spots] == ["0", "1"]
+    assert spots[0]["x"]["value"] > spots[1]["x"]["value"], "wrong pictures are further from their texts"
+    assert all(spot[axis]["interval"]["low"] < spot[axis]["value"] for spot in spots for axis in "xy")
+    root = ET.fromstring((tmp_path / "s" / "sweep.svg").read_text())
+    assert len([node for node in root.iter() if "cross" in node.get("class", "")]) == 2
+    assert set(content["protocols"]) == {row["protocol"] for point in content["points"] for row in point["scores"]}
+
+
+def test_the_same_command_draws_and_scores_nothing_again_and_more_values_only_add(drawbench, tmp_path):
+    given = ("sweep", *TRUTH, "-o", tmp_path / "s")
+    drawbench(*given, "--set", "shapes_truth.wrong_rate=0,1")
+    before, said = times(tmp_path / "s"), (tmp_path / "s" / "sweep.json").read_bytes()
+    assert before
+    drawbench(*given, "--set", "shapes_truth.wrong_rate=0.0,1.0")
+    assert times(tmp_path / "s") == before
+    assert (tmp_path / "s" / "sweep.json").read_bytes() == said
+    drawbench(*given, "--set", "shapes_truth.wrong_rate=0,.5,1")
+    after = times(tmp_path / "s")
+    assert {file: after[file] for file in before} == before
+    assert {file.relative_to(tmp_path / "s").parts[0] for file in after.keys() - before.keys()} == {"wrong_rate-0.5"}
+
+
+def test_killed_in_the_middle_it_goes_on_and_draws_nothing_twice(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "prompts.txt").write_text("".join(f"Prompt number {n}.\n" for n in range(30)))
+    command = [
+        *(sys.executable, "-m", "drawbench", "sweep", "--generator", f"slow={tmp_path / 'slow.py'}:slow"),
+        *("--prompts", str(tmp_path / "prompts.txt"), "--set", "slow.size=16,24,32", "--batch-size", "2"),
+        *("--metric", "image_stats", "-o", str(tmp_path / "s")),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    second = tmp_path / "s" / "size-24" / "images"
+    for _ in range(6000):
+        if process.poll() is not None or (second.is_dir() and len(list(second.rglob("[0-9]*.png"))) >= 4):
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "s" / "size-16").rglob("*.png")}
+    assert len(before) == 30
+    assert not (tmp_path / "s" / "sweep.json").exists()
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert [point["drawn"] for point in read(tmp_path / "s")["points"]] == [30, 30, 30]
+
+
+def test_points_of_unequal_size_are_told_apart_and_the_widest_command_mends_it(drawbench, tmp_path):
+    given = ("sweep", *TRUTH[:-4], "--metric", "shapes_accuracy", "-o", tmp_path / "s")
+    drawbench(*given, "--limit", "22", "--set", "shapes_truth.wrong_rate=0,1")
+    _, out, _ = drawbench(*given, "--limit", "11", "--set", "shapes_truth.wrong_rate=0,.5")
+    assert "! shapes_accuracy: the points differ in n" in out
+    _, out, _ = drawbench(*given, "--limit", "22", "--set", "shapes_truth.wrong_rate=0,.5,1")
+    assert "!" not in out
+
+
+def test_what_is_plotted_can_be_chosen_and_a_word_can_be_swept(drawbench, tmp_path):
+    (tmp_path / "ink.py").write_text(
+        "from typing import Literal\nimport PIL.Image\nfrom drawbench.interfaces import Drawn\n"
+        "class Ink:\n    pads = False\n    def __init__(self, c): self.c = c\n    def fingerprint(self): return {'c': self.c}\n"
+        "    def generate(self, items): return [Drawn(PIL.Image.new('RGB', (8, 8), self.c)) for _ in items]\n"
+        "def ink(*, colour: Literal['black', 'white'] = 'black', note: str = ''): return Ink(colour)\n"
+    )
+    (tmp_path / "p.txt").write_text("a\nb\nc\n")
+    given = (
+        "--generator",
+        f"ink={tmp_path / 'ink.py'}:ink",
+        "--prompts",
+        tmp_path / "p.txt",
+        "--metric",
+        "image_stats",
+    )
+    code, _, err = drawbench(
+        *("sweep", *given, "--set", "ink.colour=white,black", "--set", r"ink.note=a\,b", "-o", tmp_path / "s"),
+        *("--plot", "x=colour,y=image_stats.black", "--plot", "x=image_stats.width,y=image_stats.black"),
+    )
+    assert code == 0, err
+    content = read(tmp_path / "s")
+    assert list(content["swept"]) == ["colour"], "a comma with a backslash before it belongs to the value"
+    assert Run.open(tmp_path / "s" / "colour-white").manifest.system.options["note"] == "a,b"
+    assert [spot["y"]["value"] for spot in content["plots"][0]["curves"][0]["points"]] == [0, 1]
+    svg = (tmp_path / "s" / "sweep.svg").read_text()
+    assert ">white</text>" in svg
+    assert ">black</text>" in svg
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--set", "shapes_truth.wrong_rate=0.5"], "nothing is swept"),
+        (["--set", "shapes_truht.wrong_rate=0,1"], "did you mean 'shapes_truth'?"),
+        (["--set", "shapes_truth.wrong_rat=0,1"], "did you mean 'wrong_rate'?"),
+        (["--set", "shapes_truth.wrong_rate=0,high"], "wrong_rate=high: 'high' is not a number"),
+        (["--set", "shapes_truth.wrong_rate=0,0.5,7"], "point 3 of 3 (wrong_rate=7): shapes_truth.wrong_rate=7.0"),
+        (["--set", "shapes_truth.wrong_rate=0,,1"], "a value between commas is empty"),
+        (["--set", "shapes_truth.wrong_rate=1,1.0"], "1 is given twice"),
+        (["--set", "shapes_truth.wrong_rate=0,1", "--generator", "noise"], "a sweep has one --generator, not 2"),
+        (["--set", "shapes_truth.wrong_rate=0,1", "--shard", "1/2"], "sweep scores whole runs"),
+        (["--set", "shapes_truth.wrong_rate=0,1", "--plot", "fd"], "write x=OUTPUT,y=OUTPUT"),
+        (["--set", "shapes_truth.wrong_rate=0,1", "--plot", "x=shapes_acuracy,y=wrong_rate"], "did you mean 'shapes_accuracy'?"),
+        (["--set", "shapes_truth.wrong_rate=0,1", "--plot", "x=shapes_accuracy,y=wrong_rate"], "y is what a metric gave"),
+        (["--set", "shapes_truth.wrong_rate=0,1", "--metric", "shapes_acc"], "did you mean 'shapes_accuracy'?"),
+    ],
+)  # fmt: skip
+def test_what_is_typed_wrong_is_one_line_before_anything_is_drawn(drawbench, tmp_path, changed, message):
+    code, _, err = drawbench("sweep", *TRUTH, *changed, "-o", tmp_path / "s")
+    assert code == 2
+    assert message in err
+    assert len([line for line in err.splitlines() if line.strip()]) == 1
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_run_is_not_taken_for_a_sweeps_folder(drawbench, tmp_path):
+    drawbench("generate", "--generator", "shapes_truth", "--prompts", "shapes", "--limit", "1", "-o", tmp_path / "run")
+    code, _, err = drawbench("sweep", *TRUTH, "--set", "shapes_truth.wrong_rate=0,1", "-o", tmp_path / "run")
+    assert code == 2
+    assert "is a run; give a new folder" in err
+
+
+def test_a_later_points_folder_that_holds_something_else_is_said_before_anything_is_drawn(drawbench, tmp_path):
+    given = ("sweep", *TRUTH, "--set", "shapes_truth.wrong_rate=0,1", "-o", tmp_path / "s")
+    (tmp_path / "s" / "wrong_rate-1").mkdir(parents=True)
+    (tmp_path / "s" / "wrong_rate-1" / "thesis.tex").touch()
+    code, _, err = drawbench(*given)
+    assert code == 2
+    assert "wrong_rate-1 is not empty and not a run" in err
+    assert not (tmp_path / "s" / "wrong_rate-0").exists()
+    (tmp_path / "s" / "wrong_rate-1" / "thesis.tex").unlink()
+    assert drawbench(*given)[0] == 0
+    code, _, err = drawbench(*given, "--seed", "3")
+    assert code == 2
+    assert "holds another run: seed is 0 there, 3 here" in err
+
+
+def test_the_aug_level_of_super_resolution_can_be_swept_and_the_bases_is_refused(drawbench, tmp_path):
+    """Figure A.11's option: with it the shipped cascade's images change, and all else stays."""
+    given = ("--generator", "imagen", "--checkpoint", "shapes", "--prompts", "shapes", "--limit", "2")
+    quick = [text for stage in ("base", "sr256", "sr1024") for text in ("--set", f"imagen.{stage}.steps=1")]
+    rest = (*given, *quick, "--metric", "image_stats")
+    code, _, err = drawbench("sweep", *rest, "--set", "imagen.sr256.aug_level=0,0.3", "-o", tmp_path / "s")
+    assert code == 0, err
+    levels = [Run.open(tmp_path / "s" / f"sr256.aug_level-{level}") for level in ("0", "0.3")]
+    images = [[np.asarray(Image.open(run.place(record).file)) for record in run.drawn()] for run in levels]
+    assert not any(np.array_equal(a, b) for a, b in zip(*images, strict=True))
+    code, _, err = drawbench("sweep", *rest, "--set", "imagen.base.aug_level=0,0.3", "-o", tmp_path / "t")
+    assert code == 2
+    assert "point 1 of 2 (base.aug_level=0): imagen.base.aug_level=0.0: the base has no smaller image" in err
