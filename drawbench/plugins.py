@@ -59,12 +59,33 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
         ),
     },
     "metrics": {
+        "aesthetic": Builtin(
+            "drawbench.metrics.aesthetic:aesthetic",
+            "LAION's aesthetic score, a linear head on CLIP's image embedding",
+            verified=False,
+        ),
+        "clip_r_precision": Builtin(
+            "drawbench.metrics.clip_r_precision:clip_r_precision",
+            "is its own text the first of 100 that CLIP would choose for an image?",
+            verified=False,
+        ),
         "clip_score": Builtin(
             "drawbench.metrics.clip_score:clip_score", "cosine of CLIP's image and text embeddings", verified=False
+        ),
+        "diversity": Builtin(
+            "drawbench.metrics.diversity:diversity", "CLIP distance between the images of a prompt", verified=False
         ),
         "fd": Builtin("drawbench.metrics.fd:fd", "Fréchet distance on CLIP's image embeddings", verified=False),
         "fid": Builtin("drawbench.metrics.fid:fid", "Fréchet Inception distance, clean-fid's protocol", verified=False),
         "image_stats": Builtin("drawbench.metrics.image_stats:image_stats", "size, and black or constant images"),
+        "lpips_diversity": Builtin(
+            "drawbench.metrics.lpips_diversity:lpips_diversity",
+            "LPIPS distance between the images of a prompt",
+            verified=False,
+        ),
+        "pick_score": Builtin(
+            "drawbench.metrics.pick_score:pick_score", "PickScore: which image people would pick", verified=False
+        ),
         "shapes_accuracy": Builtin(
             "drawbench.metrics.shapes_accuracy:shapes_accuracy", "does an image of the shapes world show its prompt?"
         ),
