@@ -85,6 +85,8 @@ class Clip:
 
     def __init__(self, owner: str, model: str, tag: str | None, weights: Path | None, device: str, dtype: str) -> None:
         declare_missing_ops()
+        import torch
+
         with quiet():
             import open_clip
 
@@ -138,6 +140,8 @@ class Clip:
             raise RuntimeError(f"open_clip {open_clip.__version__} ends its preprocessing in another way than 3.3 does")
         self._input = Input(_in_turn(geometry), tuple(settings.mean), tuple(settings.std))
         self._device = device
+        # Not that of the first parameter: in mixed precision class embeddings and norms stay in fp32.
+        self._dtype = open_clip.model.get_input_dtype(dtype) or torch.float32
         self.shipped = model == SHAPES
         """True: these very weights were tried here."""
         self.context_length: int = self._model.context_length
@@ -191,10 +195,6 @@ class Clip:
     def token_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Returns what is read of each text: texts with the same tokens, after cutting, are one text to this CLIP."""
         return [tuple(row) for row in self._tokenizer(list(texts)).tolist()]
-
-    @property
-    def _dtype(self) -> Any:
-        return next(self._model.visual.parameters()).dtype
 
 
 def _in_turn(steps: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:

@@ -89,7 +89,9 @@ def save_tokenizer(path):
     (path / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), "utf-8")
     merges = sorted(bpe.bpe_ranks, key=bpe.bpe_ranks.get)
     (path / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n", "utf-8")
-    (path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77}))
+    (path / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77})
+    )
 
 
 def converted(state):
