@@ -239,7 +239,8 @@ def test_a_text_that_is_read_no_further_than_its_end_has_the_same_embedding(fold
         whole = model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(texts), normalize=True)
     found = clip_score(model=str(folder)).network.encode_text(texts)
     assert torch.allclose(found, whole, atol=1e-6)
-    assert len(found.double().round(decimals=5).unique(dim=0)) == 6
+    apart = torch.cdist(found[:7], found[:7]) + 9 * torch.eye(7)
+    assert apart.min() > 1e-3, "the network tells the texts apart"
 
 
 def test_a_text_encoder_that_sees_ahead_is_given_its_full_length(folder, tmp_path):
