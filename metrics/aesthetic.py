@@ -102,6 +102,8 @@ class Aesthetic:
 
     outputs: Mapping[str, Output] = {"aesthetic": Output(higher_is_better=True, kind="mean", main=True)}
 
+    features_only = True
+
     def __init__(self, clip: ClipNetwork, head: Head, sha256: str) -> None:
         self.network, self._head, self._sha256 = clip, head, sha256
 

@@ -28,7 +28,7 @@ def clip_r_precision(
     tag: str | None = None,
     weights: Path | None = None,
     prefix: str = "",
-    candidates: int | Literal["all"] = 100,
+    candidates: Literal["all"] | int = 100,
     seed: int = 0,
 ) -> ClipRPrecision:
     """The rate at which an image's own text is CLIP's first choice among ``candidates`` texts of the run (R = 1).
@@ -56,8 +56,10 @@ class ClipRPrecision:
 
     outputs: Mapping[str, Output] = {"r_precision": Output(higher_is_better=True, kind="rate", main=True)}
 
+    features_only = True
+
     def __init__(
-        self, clip: ClipNetwork, texts: Texts, candidates: int | Literal["all"], seed: int, pool: Sequence[str] = ()
+        self, clip: ClipNetwork, texts: Texts, candidates: Literal["all"] | int, seed: int, pool: Sequence[str] = ()
     ) -> None:
         self.network, self._texts, self._asked, self._seed = clip, texts, candidates, seed
         self._pool = list(pool)

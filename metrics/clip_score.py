@@ -51,6 +51,8 @@ class ClipScore:
         "clipscore": Output(higher_is_better=True, kind="mean"),
     }
 
+    features_only = True
+
     def __init__(self, clip: ClipNetwork, prefix: str) -> None:
         self.network, self._texts = clip, Texts(clip, prefix)
 

@@ -34,6 +34,8 @@ class PickScore:
         "cosine": Output(higher_is_better=True, kind="mean"),
     }
 
+    features_only = True
+
     def __init__(self, clip: HfClip) -> None:
         self.network, self._texts = clip, Texts(clip)
 
