@@ -76,6 +76,7 @@ def aesthetic(
     path = _head_file(model, tag, head)
     linear = read_head(path)
     network = load_clip("aesthetic", model, tag, weights, device, dtype)
+    linear(network.encode_text([""]))  # Refuses another width now, and not after all images were read.
     return Aesthetic(network, linear, sha256_file(path))
 
 

@@ -59,9 +59,17 @@ class ClipRPrecision:
     features_only = True
 
     def __init__(
-        self, clip: ClipNetwork, texts: Texts, candidates: Literal["all"] | int, seed: int, pool: Sequence[str] = ()
+        self,
+        clip: ClipNetwork,
+        texts: Texts,
+        candidates: Literal["all"] | int,
+        seed: int,
+        pool: Sequence[str] = (),
+        given: int = 0,
     ) -> None:
         self.network, self._texts, self._asked, self._seed = clip, texts, candidates, seed
+        self._given = given
+        """How many prompts the pool was made of."""
         self._pool = list(pool)
         """One text of each that CLIP can tell apart, in an order of their own."""
         self._place: dict[tuple[int, ...], int] = dict(zip(self._read(self._pool), range(len(self._pool)), strict=True))
@@ -76,7 +84,7 @@ class ClipRPrecision:
         """
         texts = sorted({prompt.text for prompt in prompts})
         pool = list(dict(zip(self._read(texts), texts, strict=True)).values())
-        return ClipRPrecision(self.network, self._texts, self._asked, self._seed, pool)
+        return ClipRPrecision(self.network, self._texts, self._asked, self._seed, pool, len(prompts))
 
     def protocol(self) -> Mapping[str, str]:
         fields = {**self.network.fields, **self._texts.protocol(), "R": "1"}
@@ -114,8 +122,8 @@ class ClipRPrecision:
                 f"{self._asked} candidates were asked for and the run has {self._count} different texts: chance is "
                 f"1/{self._count}, and a rate among more candidates is lower"
             )
-        if len(self._pool) < len(prompts):
-            said.append(f"{len(prompts)} prompts have {len(self._pool)} texts that CLIP can tell apart")
+        if len(self._pool) < self._given:
+            said.append(f"the run's {self._given} prompts have {len(self._pool)} texts that CLIP can tell apart")
         return said
 
     @property

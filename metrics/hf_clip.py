@@ -176,7 +176,7 @@ def _find(name: str, what: str, owner: str) -> Path:
                 )
                 if any(path for pattern in kind for path in found.glob(pattern)):
                     return found
-        return found
+        raise FileNotFoundError(f"{name} has neither model.safetensors nor pytorch_model.bin")
     except RepositoryNotFoundError as error:
         raise UserError(f"{what}: the hub has no such model, or does not show it; see its name there") from error
     except Exception as error:
@@ -239,8 +239,10 @@ def _input(settings: Any, what: str) -> tuple[Input, Mapping[str, str]]:
         raise UserError(f"{what}: its images are resized to {size}; known are shortest_edge, and height with width")
     resample = Image.Resampling(int(settings.resample))
     window = (crop["width"], crop["height"]) if settings.do_center_crop else None
+    edges = ", ".join(f"{key.replace('_', ' ')} to {value}" for key, value in sorted(size.items()))
+    crops = f"centre crop {window[0]}x{window[1]}" if window else "no crop"
     said = {
-        "resize": f"{size} by {resample.name.lower()}, Pillow, uint8; centre crop {window or 'none'}",
+        "resize": f"{edges}, {resample.name.lower()}, Pillow, uint8; {crops}",
         "mean, std": f"{tuple(settings.image_mean)} {tuple(settings.image_std)}",
     }
     return Input(_geometry(size, resample, window), tuple(settings.image_mean), tuple(settings.image_std)), said

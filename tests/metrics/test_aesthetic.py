@@ -63,6 +63,8 @@ def test_a_head_of_another_width_is_refused(folder, own_head):
     head = read_head(own_head)
     with pytest.raises(UserError, match="is for embeddings of 16 values and the CLIP gives 512"):
         head(torch.ones(2, 512))
+    with pytest.raises(UserError, match="is for embeddings of 16 values and the CLIP gives 64"):
+        aesthetic(model="shapes", head=own_head)
     assert Head(torch.ones(2).double(), 1.0)(torch.ones(1, 2)).tolist() == [3.0]
 
 

@@ -107,7 +107,7 @@ def test_texts_that_clip_reads_alike_are_one_candidate():
     assert metric.protocol()["candidates"] == "all 3"
     right = Stub().encode_text([prompt.text for prompt in of])
     assert metric.score(None, right, of).values["r_precision"].tolist() == [1.0] * 5
-    assert "5 prompts have 3 texts that CLIP can tell apart" in metric.remarks(of)
+    assert "the run's 5 prompts have 3 texts that CLIP can tell apart" in metric.remarks(of)
 
 
 def test_a_tie_counts_as_the_chance_that_a_lot_would_give():

@@ -115,7 +115,7 @@ def test_it_is_a_network_and_its_protocol_names_the_weights_and_not_the_place(bo
     assert first.protocol() == moved.protocol()
     assert first.network.key == moved.network.key
     assert len(first.protocol()["model.safetensors sha256"]) == 64
-    assert "bicubic" in first.protocol()["resize"]
+    assert first.protocol()["resize"] == "shortest edge to 32, bicubic, Pillow, uint8; centre crop 32x32"
     settings = json.loads((copy / "preprocessor_config.json").read_text())
     (copy / "preprocessor_config.json").write_text(json.dumps(settings | {"resample": 2}))
     other = clip_score(model=str(copy))
@@ -147,6 +147,19 @@ def test_weights_that_are_nowhere_are_named_with_their_size_and_place(cache):
     assert "openai/clip-vit-base-patch32 (about 0.6 GB)" in message
     assert str(cache / "weights" / "openai" / "clip-vit-base-patch32") in message
     assert caught.value.exit_code == 3
+
+
+def test_what_the_hubs_client_has_without_its_weights_is_missing_too(both, tmp_path, monkeypatch):
+    """An encoder of texts that was fetched by name leaves a folder with a tokenizer and no weights of a whole CLIP."""
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(tmp_path))
+    shutil.copy(both[2] / "config.json", tmp_path)
+    with pytest.raises(AssetMissing, match="openai/clip-vit-large-patch14 .about 1.7 GB."):
+        clip_score(model="hf:openai/clip-vit-large-patch14")
+    for name in ("model.safetensors", "vocab.json", "merges.txt", "preprocessor_config.json", "tokenizer_config.json"):
+        shutil.copy(both[2] / name, tmp_path)
+    assert clip_score(model="hf:openai/clip-vit-large-patch14").network.context_length == 77
 
 
 def test_the_cache_is_looked_in_by_the_hubs_name(both, cache, pictures):
