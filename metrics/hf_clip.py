@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,7 @@ class HfClip:
                 f"{what}: {folder} holds a model of the type {config.get('model_type')!r}; needed is a clip"
             )
         try:
-            with quiet():
+            with quiet(), _no_bars():
                 loaded: Any = transformers.CLIPModel.from_pretrained(
                     folder, dtype=dtypes[dtype], local_files_only=True, output_loading_info=True
                 )
@@ -142,6 +143,21 @@ class HfClip:
                 f"{what}: the tokenizer in {folder} ({len(self._tokenizer)} tokens, end {ids[-1]}) and the network ({rows} "
                 f"tokens, end {end}) are not of one model"
             )
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Holds back transformers' bars, which count tensors."""
+    from transformers.utils import logging as transformers_logging
+
+    logging: Any = transformers_logging
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _unit(features: Any) -> Tensor:

@@ -213,6 +213,11 @@ def test_a_tokenizer_of_another_model_is_refused(copy):
         clip_score(model=str(copy))
 
 
+def test_loading_says_nothing(both, capfd):
+    clip_score(model=str(both[2]))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_tag_or_a_file_with_it_is_refused(both):
     with pytest.raises(UserError, match="give no tag, no weights"):
         clip_score(model=f"hf:{both[2]}", tag="openai")
