@@ -59,6 +59,16 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
         ),
     },
     "metrics": {
+        "aesthetic": Builtin(
+            "drawbench.metrics.aesthetic:aesthetic",
+            "LAION's aesthetic score, a linear head on CLIP's image embedding",
+            verified=False,
+        ),
+        "clip_r_precision": Builtin(
+            "drawbench.metrics.clip_r_precision:clip_r_precision",
+            "is its own text the first of 100 that CLIP would choose for an image?",
+            verified=False,
+        ),
         "clip_score": Builtin(
             "drawbench.metrics.clip_score:clip_score", "cosine of CLIP's image and text embeddings", verified=False
         ),
@@ -67,6 +77,9 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
             "drawbench.metrics.detector:detector",
             "number, colour and place, by an open-vocabulary detector",
             verified=False,
+        ),
+        "diversity": Builtin(
+            "drawbench.metrics.diversity:diversity", "CLIP distance between the images of a prompt", verified=False
         ),
         "fd": Builtin("drawbench.metrics.fd:fd", "Fréchet distance on CLIP's image embeddings", verified=False),
         "fd_dinov2": Builtin(
@@ -83,6 +96,14 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
             verified=False,
         ),
         "kid": Builtin("drawbench.metrics.kid:kid", "kernel Inception distance, unbiased at any n", verified=False),
+        "lpips_diversity": Builtin(
+            "drawbench.metrics.lpips_diversity:lpips_diversity",
+            "LPIPS distance between the images of a prompt",
+            verified=False,
+        ),
+        "pick_score": Builtin(
+            "drawbench.metrics.pick_score:pick_score", "PickScore: which image people would pick", verified=False
+        ),
         "prdc": Builtin(
             "drawbench.metrics.prdc:prdc",
             "precision, recall, density, coverage on Inception's features",

@@ -1,17 +1,18 @@
-"""CLIP by open_clip, as a network for metrics: found, loaded with its own activation and preprocessing, and named in full."""
+"""CLIP as a network for metrics: one of open_clip's, found, loaded with its own activation and preprocessing, named in full."""
 
 from __future__ import annotations
 
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from drawbench.errors import UserError, did_you_mean
 from drawbench.files import sha256_file
+from drawbench.metrics.clip_input import Input, prepare
 from drawbench.protocol import digest
 from drawbench.shapes.shipped import SHAPES, shipped
 from drawbench.torchvision_ops import declare_missing_ops
@@ -26,6 +27,56 @@ _SIZES = {"ViT-B-32": "0.6 GB", "ViT-B-16": "0.6 GB", "ViT-L-14": "1.7 GB", "ViT
 """Of published weights in fp32, by architecture: parameters times four bytes, rounded."""
 
 
+TEXTS_AT_ONCE = 32
+
+
+class ClipNetwork(Protocol):
+    """What a metric asks of a CLIP, whichever library it comes from. It is a `drawbench.interfaces.Network`."""
+
+    key: str
+    shipped: bool
+    """True: these very weights were tried here."""
+    context_length: int
+    """Tokens that a text may have, start and end included."""
+    fields: Mapping[str, str]
+    """All that can move an embedding."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Maps ``(N, 3, H, W) uint8`` images to unit-length embeddings ``(N, D)``, float32 on the CPU."""
+        ...
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Returns unit-length embeddings ``(N, D)``; texts over `context_length` tokens are cut."""
+        ...
+
+    def tokens(self, text: str) -> int:
+        """Returns how many tokens a text has, start and end included."""
+        ...
+
+    def token_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Returns what is read of each text: texts with the same tokens, after cutting, are one text to this CLIP."""
+        ...
+
+
+def load_clip(owner: str, model: str, tag: str | None, weights: Path | None, device: str, dtype: str) -> ClipNetwork:
+    """Returns the CLIP that a metric's options name; ``owner`` is the metric.
+
+    ``hf:NAME`` is a CLIP of transformers, by its name on the model hub or by a folder; a folder with ``config.json`` and
+    no ``open_clip_config.json`` is one too. All else is open_clip's.
+    """
+    from drawbench.metrics.hf_clip import HF, HfClip
+
+    folder = Path(model.removeprefix(HF)).expanduser()
+    theirs = (folder / "config.json").is_file() and not (folder / "open_clip_config.json").is_file()
+    if not model.startswith(HF) and not (theirs and model != SHAPES):
+        return Clip(owner, model, tag, weights, device, dtype)
+    if tag is not None or weights is not None:
+        raise UserError(
+            f"{owner}.model={model} is a model of transformers with its own weights; give no tag, no weights"
+        )
+    return HfClip(owner, model, device, dtype)
+
+
 class Clip:
     """An open_clip model with its own preprocessing: a `Network` of unit-length image embeddings, and texts likewise.
 
@@ -34,7 +85,9 @@ class Clip:
 
     def __init__(self, owner: str, model: str, tag: str | None, weights: Path | None, device: str, dtype: str) -> None:
         declare_missing_ops()
-        with _quiet():
+        import torch
+
+        with quiet():
             import open_clip
 
         folder = shipped("clip") if model == SHAPES else Path(model).expanduser()
@@ -63,7 +116,7 @@ class Clip:
         quick_gelu = _quick_gelu(open_clip, name, tag, tag_settings)
         preprocess = {key: tag_settings[key] for key in _PREPROCESSING if key in tag_settings}
         try:
-            with _quiet():
+            with quiet():
                 self._model = open_clip.create_model(
                     name,
                     pretrained=None if folder.is_dir() else str(path),
@@ -82,8 +135,13 @@ class Clip:
                 f"{path} does not fit {model}: {first}; give the architecture that it was saved from"
             ) from error
         settings = open_clip.transform.PreprocessCfg(**self._model.visual.preprocess_cfg)
-        self._preprocess = open_clip.transform.image_transform_v2(settings, is_train=False)
+        *geometry, to_tensor, normalise = open_clip.transform.image_transform_v2(settings, is_train=False).transforms
+        if type(to_tensor).__name__ != "MaybeToTensor" or type(normalise).__name__ != "Normalize":
+            raise RuntimeError(f"open_clip {open_clip.__version__} ends its preprocessing in another way than 3.3 does")
+        self._input = Input(_in_turn(geometry), tuple(settings.mean), tuple(settings.std))
         self._device = device
+        # Not that of the first parameter: in mixed precision class embeddings and norms stay in fp32.
+        self._dtype = open_clip.model.get_input_dtype(dtype) or torch.float32
         self.shipped = model == SHAPES
         """True: these very weights were tried here."""
         self.context_length: int = self._model.context_length
@@ -99,24 +157,34 @@ class Clip:
 
     def __call__(self, images: Tensor) -> Tensor:
         import torch
-        from PIL import Image
 
-        pictures = [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).numpy()]
-        inputs = torch.stack([self._preprocess(picture) for picture in pictures]).to(self._device, self._dtype)
+        inputs = prepare(images, self._input, self._device).to(self._dtype)
         with torch.no_grad():
             embeddings: Tensor = self._model.encode_image(inputs, normalize=True)
         return embeddings.float().cpu()
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Returns unit-length embeddings ``(N, D)``; texts over `context_length` tokens are cut."""
+        """Returns unit-length embeddings ``(N, D)``; texts over `context_length` tokens are cut.
+
+        Texts of like length go together, and no further than the longest of them: a token sees only those before it, so
+        what follows the end of a text costs time and moves nothing.
+        """
         import torch
 
-        parts = []
-        with torch.no_grad():
-            for first in range(0, len(texts), 64):
-                tokens = self._tokenizer(list(texts[first : first + 64])).to(self._device)
-                parts.append(self._model.encode_text(tokens, normalize=True).float().cpu())
-        return torch.cat(parts)
+        tokens = self._tokenizer(list(texts))
+        reads_on = _reads_to_the_end(self._model)
+        lengths = tokens.argmax(-1) + 1 if not reads_on else torch.full((len(texts),), tokens.shape[1])
+        order = lengths.argsort(stable=True)
+        embeddings: list[Tensor] = [torch.empty(0)] * len(texts)
+        for part in order.split(TEXTS_AT_ONCE):
+            batch = tokens[part, : int(lengths[part].max())].to(self._device)
+            with torch.no_grad():
+                found = (
+                    self._model.encode_text(batch, normalize=True) if reads_on else _encode_short(self._model, batch)
+                )
+            for index, embedding in zip(part.tolist(), found.float().cpu(), strict=True):
+                embeddings[index] = embedding
+        return torch.stack(embeddings)
 
     def tokens(self, text: str) -> int:
         """Returns how many tokens a text has, start and end included."""
@@ -124,9 +192,43 @@ class Clip:
             return len(self._tokenizer.encode(text)) + 2
         return len(self._tokenizer.tokenizer(text)["input_ids"])
 
-    @property
-    def _dtype(self) -> Any:
-        return next(self._model.visual.parameters()).dtype
+    def token_ids(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Returns what is read of each text: texts with the same tokens, after cutting, are one text to this CLIP."""
+        return [tuple(row) for row in self._tokenizer(list(texts)).tolist()]
+
+
+def _in_turn(steps: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    def geometry(image: Any) -> Any:
+        for step in steps:
+            image = step(image)
+        return image
+
+    return geometry
+
+
+def _reads_to_the_end(model: Any) -> bool:
+    """Says whether a text encoder looks past a text's end: true of all but open_clip's own causal one."""
+    import torch
+
+    mask = getattr(model, "attn_mask", None)
+    if type(model).__name__ != "CLIP" or mask is None or getattr(model, "text_pool_type", "") != "argmax":
+        return True
+    causal = torch.full_like(mask, float("-inf")).triu(1)
+    return not torch.equal(mask, causal)
+
+
+def _encode_short(model: Any, tokens: Tensor) -> Tensor:
+    """Returns what ``model.encode_text`` does, for ``(N, L)`` tokens of fewer than its full length."""
+    import torch
+
+    length, dtype = tokens.shape[1], model.transformer.get_cast_dtype()
+    hidden = model.token_embedding(tokens).to(dtype) + model.positional_embedding[:length].to(dtype)
+    hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
+    ends = hidden[torch.arange(len(tokens), device=tokens.device), tokens.argmax(-1)]
+    projection = model.text_projection
+    if projection is not None:
+        ends = projection(ends) if isinstance(projection, torch.nn.Linear) else ends @ projection
+    return torch.nn.functional.normalize(ends, dim=-1)
 
 
 def _architecture(open_clip: Any, of: Path | str) -> str:
@@ -197,7 +299,7 @@ def _find(open_clip: Any, name: str, tag: str, owner: str) -> Path:
         if (path := folder / f"{name}-{tag}{suffix}").is_file():
             return path
     try:
-        with _quiet(), hub_within_reach():
+        with quiet(), hub_within_reach():
             return Path(open_clip.pretrained.download_pretrained(dict(settings)))
     except Exception as error:
         raise missing(
@@ -209,7 +311,7 @@ def _find(open_clip: Any, name: str, tag: str, owner: str) -> Path:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Holds back what open_clip and its parts log and warn: what matters is an error here."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drawbench.interfaces import Output, Prompt, Scored
-from drawbench.metrics.clip import Clip
+from drawbench.metrics.clip import ClipNetwork, load_clip
+from drawbench.metrics.clip_texts import Texts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +25,11 @@ def clip_score(
     weights: Path | None = None,
     prefix: str = "",
 ) -> ClipScore:
-    """Scores with any CLIP of open_clip.
+    """Scores with any CLIP of open_clip or transformers.
 
     ``model`` is an architecture (``ViT-L-14``), a folder with ``open_clip_config.json`` and weights, or ``shapes``: the
-    CLIP of the shapes world, which ships. ``tag`` names
+    CLIP of the shapes world, which ships. ``hf:openai/clip-vit-base-patch32``, or a folder with ``config.json``, is a CLIP
+    of transformers. ``tag`` names
     published weights (``openai`` where neither tag nor file is given; ``laion2b_s34b_b79k`` …); they are looked for in
     the cache as ``weights/<model>-<tag>.safetensors``, then by open_clip. ``weights`` is a file given by hand; ``tag``
     then says whose it is (``own``: of one's own training), since activation and preprocessing follow from that.
@@ -37,7 +39,7 @@ def clip_score(
         AssetMissing: the weights are not on this machine and cannot be fetched.
         UserError: no such model or tag, or a file that does not fit the architecture.
     """
-    return ClipScore(Clip("clip_score", model, tag, weights, device, dtype), prefix)
+    return ClipScore(load_clip("clip_score", model, tag, weights, device, dtype), prefix)
 
 
 class ClipScore:
@@ -49,34 +51,19 @@ class ClipScore:
         "clipscore": Output(higher_is_better=True, kind="mean"),
     }
 
-    def __init__(self, clip: Clip, prefix: str) -> None:
-        self.network, self.prefix = clip, prefix
-        self._texts: dict[str, Tensor] = {}
+    features_only = True
+
+    def __init__(self, clip: ClipNetwork, prefix: str) -> None:
+        self.network, self._texts = clip, Texts(clip, prefix)
 
     def protocol(self) -> Mapping[str, str]:
-        return {
-            **self.network.fields,
-            "prefix": self.prefix,
-            "long texts": f"cut at {self.network.context_length} tokens",
-        }
+        return {**self.network.fields, **self._texts.protocol()}
 
     def score(self, images: Tensor, features: Tensor | None, prompts: Sequence[Prompt]) -> Scored:
-        import torch
-
         assert features is not None  # noqa: S101  the stream gives a metric with a network its features
-        texts = [self.prefix + prompt.text for prompt in prompts]
-        new = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        if new:
-            self._texts |= dict(zip(new, self.network.encode_text(new), strict=True))
-        embeddings = torch.stack([self._texts[text] for text in texts])
-        cosine = (features.double() * embeddings.double()).sum(-1).numpy()
+        cosine = (features.double() * self._texts.of([prompt.text for prompt in prompts]).double()).sum(-1).numpy()
         return Scored({"cosine": cosine, "x100": 100 * cosine, "clipscore": 2.5 * np.maximum(cosine, 0)})
 
     def remarks(self, prompts: Sequence[Prompt]) -> list[str]:
         """Says which prompts were cut because they have more tokens than the text encoder takes."""
-        limit = self.network.context_length
-        cut = [prompt.id for prompt in prompts if self.network.tokens(self.prefix + prompt.text) > limit]
-        if not cut:
-            return []
-        named = ", ".join(cut[:5]) + (", …" if len(cut) > 5 else "")
-        return [f"{len(cut)} of {len(prompts)} prompts have over {limit} tokens and were cut for CLIP: {named}"]
+        return self._texts.remarks(prompts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from drawbench.errors import UserError
-from drawbench.metrics.clip import Clip
+from drawbench.metrics.clip import load_clip
 from drawbench.metrics.frechet_metric import FrechetDistance
 from drawbench.metrics.reference import find_reference, read_reference
 from drawbench.shapes.shipped import SHAPES, shipped
@@ -35,7 +35,7 @@ def fd(
     """
     if reference is None and model != SHAPES:
         raise UserError(f"fd.model={model} needs a reference: --reference DIR|RUN|STATS.npz")
-    clip = Clip("fd", model, tag, weights, device, dtype)
+    clip = load_clip("fd", model, tag, weights, device, dtype)
     fields = {**clip.fields, "layer": "image embedding, unit length"}
     if (reference or SHAPES) == SHAPES:
         found = read_reference(shipped("reference") / "shapes.npz", clip.key, "fd")

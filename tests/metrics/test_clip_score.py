@@ -218,3 +218,64 @@ def test_a_folder_with_two_files_of_weights_is_refused(folder, tmp_path):
     shutil.copy(tmp_path / "clip" / "open_clip_pytorch_model.bin", tmp_path / "clip" / "another.bin")
     with pytest.raises(UserError, match=r"2 files of weights \(another.bin, open_clip_pytorch_model.bin\)"):
         clip_score(model=str(tmp_path / "clip"))
+
+
+def test_what_clip_sees_is_what_open_clips_own_transform_makes_of_it_to_the_last_bit(folder):
+    from drawbench.metrics.clip_input import prepare
+
+    _, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    network = clip_score(model=str(folder)).network
+    for height, width in ((40, 57), (33, 32), (512, 300), (32, 32), (20, 31)):
+        random = np.random.default_rng(height)
+        images = torch.from_numpy(random.integers(0, 256, (3, 3, height, width), dtype=np.uint8))
+        by_hand = torch.stack([preprocess(Image.fromarray(image.permute(1, 2, 0).numpy())) for image in images])
+        assert torch.equal(prepare(images, network._input, "cpu"), by_hand)
+
+
+def test_a_text_that_is_read_no_further_than_its_end_has_the_same_embedding(folder):
+    model = open_clip.create_model(f"local-dir:{folder}").eval()
+    texts = ["", "a cat", "two dogs", "a cat " * 20, "cat " * 80, "the end <end_of_text> and on"] + ["rain"] * 40
+    with torch.no_grad():
+        whole = model.encode_text(open_clip.get_tokenizer(f"local-dir:{folder}")(texts), normalize=True)
+    found = clip_score(model=str(folder)).network.encode_text(texts)
+    assert torch.allclose(found, whole, atol=1e-6)
+    apart = torch.cdist(found[:7], found[:7]) + 9 * torch.eye(7)
+    assert apart.min() > 1e-3, "the network tells the texts apart"
+
+
+def test_a_text_encoder_that_sees_ahead_is_given_its_full_length(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "clip")
+    config = json.loads((tmp_path / "clip" / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"] |= {"no_causal_mask": True}
+    (tmp_path / "clip" / "open_clip_config.json").write_text(json.dumps(config))
+    model = open_clip.create_model(f"local-dir:{tmp_path / 'clip'}").eval()
+    with torch.no_grad():
+        whole = model.encode_text(open_clip.get_tokenizer("ViT-B-32")(["a cat", "rain in the sea"]), normalize=True)
+    found = clip_score(model=str(tmp_path / "clip")).network.encode_text(["a cat", "rain in the sea"])
+    assert torch.allclose(found, whole, atol=1e-6)
+
+
+def test_the_shapes_worlds_clip_notices_what_was_done_to_an_image():
+    """Scores of right pictures fall where channels are swapped or values inverted: the peers' silent faults."""
+    from drawbench.generators.shapes_truth import shapes_truth
+    from drawbench.interfaces import Item
+    from drawbench.shapes.prompts import shapes
+
+    prompts = [prompt for prompt in shapes().prompts if "colo" in (prompt.category or "").lower()][:12]
+    drawn = shapes_truth().generate([Item(prompt, 0, n) for n, prompt in enumerate(prompts)])
+    images = torch.from_numpy(np.stack([np.asarray(one.image) for one in drawn])).permute(0, 3, 1, 2)
+    metric = clip_score(model="shapes")
+    right = score(metric, images, prompts)["cosine"].mean()
+    for other in (images.flip(1), 255 - images):
+        assert score(metric, other, prompts)["cosine"].mean() < right - 0.05
+
+
+def test_bf16_moves_the_shapes_worlds_score_by_less_than_a_thousandth(pictures):
+    images = torch.nn.functional.interpolate(pictures.float(), (64, 64)).byte()
+    fp32, bf16 = (score(clip_score(model="shapes", dtype=d), images, PROMPTS)["cosine"] for d in ("fp32", "bf16"))
+    assert abs((bf16 - fp32).mean()) < 1e-3
+    assert np.abs(bf16 - fp32).max() < 1e-2
+
+
+def test_an_empty_text_has_a_score(folder, pictures):
+    assert np.isfinite(score(clip_score(model=str(folder)), pictures[:1], [Prompt("1", "")])["cosine"]).all()
