@@ -13,6 +13,7 @@ from drawbench.cli.examine import doctor, list_, verify
 from drawbench.cli.export import export
 from drawbench.cli.measure import report, score
 from drawbench.cli.rate import rate
+from drawbench.cli.reference import reference
 from drawbench.cli.study import study
 from drawbench.cli.study_numbers import analyse, power, simulate
 from drawbench.cli.train import train
@@ -39,7 +40,7 @@ def cli() -> None:
     """A text-to-image benchmark centred on DrawBench: from prompts to images, scores with intervals, and a report."""
 
 
-for _command in (run, generate, score, report, train, study, rate, encode, export, verify, list_, doctor):
+for _command in (run, generate, score, report, train, study, rate, encode, export, reference, verify, list_, doctor):
     cli.add_command(_command)
 for _command in (analyse, power, simulate):
     study.add_command(_command)
