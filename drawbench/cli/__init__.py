@@ -10,6 +10,7 @@ from drawbench import __version__
 from drawbench.cli.draw import generate, run
 from drawbench.cli.encode import encode
 from drawbench.cli.examine import doctor, list_, verify
+from drawbench.cli.explain import explain_fid
 from drawbench.cli.export import export
 from drawbench.cli.measure import report, score
 from drawbench.cli.rate import rate
@@ -40,7 +41,22 @@ def cli() -> None:
     """A text-to-image benchmark centred on DrawBench: from prompts to images, scores with intervals, and a report."""
 
 
-for _command in (run, generate, score, report, train, study, rate, encode, export, reference, verify, list_, doctor):
+for _command in (
+    run,
+    generate,
+    score,
+    report,
+    train,
+    study,
+    rate,
+    encode,
+    explain_fid,
+    export,
+    reference,
+    verify,
+    list_,
+    doctor,
+):
     cli.add_command(_command)
 for _command in (analyse, power, simulate):
     study.add_command(_command)

@@ -109,8 +109,8 @@ def show(given: str, as_json: bool) -> None:
     Example:
       drawbench reference show coco-val2014
     """
-    from drawbench.metrics.named_reference import is_name, others_of
     from drawbench.metrics.frechet import Moments
+    from drawbench.metrics.named_reference import is_name, others_of
     from drawbench.metrics.reference import about_statistics, read_statistics
 
     files = others_of(given, "") if is_name(given) else [Path(given)]

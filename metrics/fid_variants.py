@@ -1,0 +1,81 @@
+"""The choices of an FID that papers make differently and seldom name, each as what would have to be set otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+AXES = ("protocol", "pre-step", "filter", "codec", "dtype", "n")
+QUALITIES = (95, 75)
+FILTERS = ("bicubic", "lanczos", "bilinear", "box")
+
+_PROTOCOLS = {
+    "clean": "clean-fid's default: Pillow's bicubic with antialiasing, in float",
+    "legacy_pytorch": "pytorch-fid's: bilinear without antialiasing",
+    "legacy_tensorflow": "TensorFlow's, in the graph: bilinear without antialiasing",
+}
+
+
+class Variant(NamedTuple):
+    """One choice made otherwise."""
+
+    axis: str
+    name: str
+    words: str
+    changes: Mapping[str, str] = {}
+    dtype: str | None = None
+    quality: int | None = None
+    """Of JPEG, for the generated images alone."""
+    images_only: bool = False
+    """The reference stays as the standard has it: a mistake that is often made, and gives a number all the same."""
+
+
+def variants(standard: Mapping[str, Any], dtype: str) -> list[Variant]:
+    """Returns the choices other than the standard's, which is given by the metric's options and dtype; without those of n."""
+    return [*_protocols(standard), *_steps(standard), *_filters(standard), *_codecs(), *_dtypes(dtype)]
+
+
+def _protocols(standard: Mapping[str, Any]) -> Iterator[Variant]:
+    for name, words in _PROTOCOLS.items():
+        if name != standard["protocol"]:
+            yield Variant("protocol", name, words, {"protocol": name})
+            mixed = f"{words}; the reference by the standard"
+            yield Variant("protocol", f"{name}, images only", mixed, {"protocol": name}, images_only=True)
+
+
+def _steps(standard: Mapping[str, Any]) -> Iterator[Variant]:
+    before, crop = str(standard["resize_before"]), str(standard.get("crop", "center_crop"))
+    if before != "none":
+        yield Variant("pre-step", "none", "straight from the stored size to the network's", {"resize_before": "none"})
+    ways = {
+        "center_crop": ("256, centre crop", "the square in the middle to 256x256 first, as GLIDE did"),
+        "squeeze": ("256, squeezed", "the whole to 256x256 first, sides not kept, as older work did"),
+    }
+    for way, (name, words) in ways.items():
+        changes = {"resize_before": "256"} | ({} if crop == way else {"crop": way})
+        if (before, crop) != ("256", way):
+            yield Variant("pre-step", name, words, changes)
+        if before == "none" and way == "center_crop":
+            mixed = "generated images to 256x256 first, the reference not"
+            yield Variant("pre-step", "256, images only", mixed, changes, images_only=True)
+
+
+def _filters(standard: Mapping[str, Any]) -> Iterator[Variant]:
+    mine = str(standard.get("filter", "bicubic"))
+    for name in FILTERS if str(standard["resize_before"]) != "none" else ():
+        if name != mine:
+            yield Variant("filter", name, f"to 256x256 by Pillow's {name}, not {mine}", {"filter": name})
+
+
+def _codecs() -> Iterator[Variant]:
+    for quality in QUALITIES:
+        words = f"the generated images as JPEG of quality {quality}, 4:2:0"
+        yield Variant("codec", f"JPEG {quality}", words, quality=quality)
+
+
+def _dtypes(dtype: str) -> Iterator[Variant]:
+    for name in ("fp32", "bf16"):
+        if name != dtype:
+            yield Variant("dtype", name, f"the network in {name}, for images and reference", dtype=name)
+            mixed = f"images in {name}, the reference in {dtype}"
+            yield Variant("dtype", f"{name}, images only", mixed, dtype=name, images_only=True)
