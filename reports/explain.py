@@ -87,21 +87,19 @@ def standard(explanation: Explanation) -> str:
 
 def methods() -> list[str]:
     """Returns how the numbers were made."""
-    return [
-        (
-            "Each choice is made alone: everything else is the standard's. Unless its words say otherwise it is made on images and "
-            "reference alike; the codec on the generated images, which are PNG in a run."
-        ),
-        (
-            "“Images only” is easily done by mistake, where statistics were computed in another way than the images: it gives a "
-            "number all the same."
-        ),
-        (
-            "A difference's interval is a jackknife over groups of prompts of both numbers at once: both see the same images, so it "
-            "is narrower than the intervals of the two numbers. Of n it is no interval: it spans the draws."
-        ),
-        "Moves do not add up: two choices together may move more or less than both apart.",
-    ]
+    text = """
+        Each choice is made alone: everything else is the standard's. Unless its words say otherwise it is made on images and
+        reference alike; the codec on the generated images, which are PNG in a run.
+
+        “Images only” is easily done by mistake, where statistics were computed in another way than the images: it gives a number
+        all the same.
+
+        A difference's interval is a jackknife over groups of prompts of both numbers at once: both see the same images, so it is
+        narrower than the intervals of the two numbers. Of n it is no interval: it spans the draws.
+
+        Moves do not add up: two choices together may move more or less than both apart.
+    """
+    return [" ".join(part.split()) for part in text.strip().split("\n\n")]
 
 
 def render_json(explanation: Explanation) -> str:

@@ -12,6 +12,7 @@ from drawbench.cli.encode import encode
 from drawbench.cli.examine import doctor, list_, verify
 from drawbench.cli.explain import explain_fid
 from drawbench.cli.export import export
+from drawbench.cli.fid_30k import fid_30k
 from drawbench.cli.measure import report, score
 from drawbench.cli.rate import rate
 from drawbench.cli.reference import reference
@@ -52,6 +53,7 @@ for _command in (
     encode,
     explain_fid,
     export,
+    fid_30k,
     reference,
     verify,
     list_,
