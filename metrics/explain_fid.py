@@ -31,7 +31,6 @@ from drawbench.metrics.reference import features_of, fields_of
 from drawbench.metrics.reference_images import LIST, files_of_folder, files_of_list, temporary_list
 from drawbench.progress import say
 from drawbench.protocol import differences, digest
-from drawbench.scores import images_digest
 from drawbench.store import Run
 from drawbench.weights import cache_folder
 
@@ -214,11 +213,11 @@ class _Images:
 
     def __init__(self, run: Run, records: Sequence[Record]) -> None:
         self._run, self._records = run, records
-        self._digest, self._sizes = images_digest(records), sizes_of(records)
+        self._known, self._sizes = [str(record.sha256) for record in records], sizes_of(records)
 
     def features(self, network: Network, label: str) -> NDArray[np.float32]:
         return features_of(
-            network, self._digest, self._sizes, lambda index: read_drawn(self._run, self._records[index]), label
+            network, self._known, self._sizes, lambda index: read_drawn(self._run, self._records[index]), label
         )
 
 

@@ -12,7 +12,7 @@ FILTERS = ("bicubic", "lanczos", "bilinear", "box")
 _PROTOCOLS = {
     "clean": "clean-fid's default: Pillow's bicubic with antialiasing, in float",
     "legacy_pytorch": "pytorch-fid's: bilinear without antialiasing",
-    "legacy_tensorflow": "TensorFlow's, in the graph: bilinear without antialiasing",
+    "legacy_tensorflow": "that of the first FID, in TensorFlow's graph, and of torch-fidelity: bilinear without antialiasing",
 }
 
 
@@ -32,7 +32,7 @@ class Variant(NamedTuple):
 
 def variants(standard: Mapping[str, Any], dtype: str) -> list[Variant]:
     """Returns the choices other than the standard's, which is given by the metric's options and dtype; without those of n."""
-    return [*_protocols(standard), *_steps(standard), *_filters(standard), *_codecs(), *_dtypes(dtype)]
+    return [*_protocols(standard), *_steps(standard), *_filters(standard), *_codecs(), *_dtypes(standard, dtype)]
 
 
 def _protocols(standard: Mapping[str, Any]) -> Iterator[Variant]:
@@ -45,11 +45,16 @@ def _protocols(standard: Mapping[str, Any]) -> Iterator[Variant]:
 
 def _steps(standard: Mapping[str, Any]) -> Iterator[Variant]:
     before, crop = str(standard["resize_before"]), str(standard.get("crop", "center_crop"))
-    if before != "none":
-        yield Variant("pre-step", "none", "straight from the stored size to the network's", {"resize_before": "none"})
+    if before != "none":  # Its own options go too: without the step they are refused.
+        idle = {"crop": "center_crop", "filter": "bicubic", "reference_crop": "same", "reference_filter": "same"}
+        changes = {"resize_before": "none"} | {
+            key: value for key, value in idle.items() if standard.get(key, value) != value
+        }
+        yield Variant("pre-step", "none", "straight from the stored size to the network's", changes)
     ways = {
         "center_crop": ("256, centre crop", "the square in the middle to 256x256 first, as GLIDE did"),
         "squeeze": ("256, squeezed", "the whole to 256x256 first, sides not kept, as older work did"),
+        "none": ("256, shape kept", "the shorter side to 256 first, the whole kept"),
     }
     for way, (name, words) in ways.items():
         changes = {"resize_before": "256"} | ({} if crop == way else {"crop": way})
@@ -73,9 +78,12 @@ def _codecs() -> Iterator[Variant]:
         yield Variant("codec", f"JPEG {quality}", words, quality=quality)
 
 
-def _dtypes(dtype: str) -> Iterator[Variant]:
+def _dtypes(standard: Mapping[str, Any], dtype: str) -> Iterator[Variant]:
+    in_bf16 = standard.get("precision") == "bf16"  # Then the network is in bf16 whatever the dtype is.
+    mine = "bf16" if in_bf16 else dtype
+    changes = {"precision": "exact"} if in_bf16 else {}
     for name in ("fp32", "bf16"):
-        if name != dtype:
-            yield Variant("dtype", name, f"the network in {name}, for images and reference", dtype=name)
-            mixed = f"images in {name}, the reference in {dtype}"
-            yield Variant("dtype", f"{name}, images only", mixed, dtype=name, images_only=True)
+        if name != mine:
+            yield Variant("dtype", name, f"the network in {name}, for images and reference", changes, dtype=name)
+            mixed = f"images in {name}, the reference in {mine}"
+            yield Variant("dtype", f"{name}, images only", mixed, changes, dtype=name, images_only=True)

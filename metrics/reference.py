@@ -26,7 +26,6 @@ from drawbench.metrics.named_reference import how_to_make, is_name, named_file, 
 from drawbench.metrics.reference_images import LIST, files_of_folder, files_of_list, look_at, stored_pixels
 from drawbench.progress import progress, say
 from drawbench.protocol import differences, digest
-from drawbench.scores import images_digest
 from drawbench.store import Run
 
 
@@ -219,13 +218,13 @@ def save_reference(file: Path, found: Reference, *, features: bool, more: Mappin
 
 def features_of(
     network: Network,
-    images: str,
+    images: Sequence[str],
     sizes: Sequence[Size],
     read: Callable[[int], NDArray[np.uint8]],
     label: str = "reference",
 ) -> NDArray[np.float32]:
-    """Returns the features ``(N, D)`` of images that are known by a digest: from the cache, else computed and kept."""
-    features = Features(network.key, images, len(sizes))
+    """Returns the features ``(N, D)`` of images that are known by their files' sha256: from the cache, else computed and kept."""
+    features = Features(network.key, digest(list(images)), len(sizes))
     if not features.whole:
         with progress(len(sizes), unit=" images", label=label) as bar:
             for at, batch in read_ahead(by_size(sizes, 16), read):
@@ -271,7 +270,10 @@ def _of_run(path: Path, network: Network) -> Reference:
     if (missing := len(run.items()) - len(records)) > 0:
         say(f"note: --reference {path}: {missing} of {len(run.items())} planned images are not drawn")
     array = features_of(
-        network, images_digest(records), sizes_of(records), lambda index: read_drawn(run, records[index])
+        network,
+        [str(record.sha256) for record in records],
+        sizes_of(records),
+        lambda index: read_drawn(run, records[index]),
     )
     system, prompts = run.manifest.system.name, run.manifest.prompt_set
     sha256 = digest(sorted(str(record.sha256) for record in records))
@@ -283,9 +285,10 @@ def _of_run(path: Path, network: Network) -> Reference:
 def _of_files(where: str, what: str, files: Sequence[Path], network: Network) -> Reference:
     _check_count(where, len(files))
     pictures = look_at(files)
-    sha256 = digest([picture.sha256 for picture in pictures])
+    known = [picture.sha256 for picture in pictures]
+    sha256 = digest(known)
     sizes = [picture.size for picture in pictures]
-    array = features_of(network, sha256, sizes, lambda index: stored_pixels(pictures[index].path))
+    array = features_of(network, known, sizes, lambda index: stored_pixels(pictures[index].path))
     kinds = ", ".join(sorted({file.suffix.lower().lstrip(".") for file in files}))
     words = f"{what} of images ({kinds}), as stored: not turned by EXIF"
     paths = [picture.path for picture in pictures]
