@@ -135,6 +135,10 @@ def explain(
     remarks = []
     if len(records) < len(every):
         remarks.append(f"a quick look: {len(records)} of the run's {len(every)} images, drawn by a fixed seed")
+    if before := sum(record.facts.get("source_codec") == "JPEG" for record in records):
+        remarks.append(
+            f"{before} of the images were JPEG before they were imported: the codec's rows are of a second encoding"
+        )
     with _part_of(reference, most, remarks) as given:
         metric = build({}, dtype, given)
         images = _Images(run, records)

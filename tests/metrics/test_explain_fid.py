@@ -184,7 +184,7 @@ def test_the_page_has_every_number_once_escaped():
     assert "[+1.50, +2.50]" in page
     assert "why not" in page
     assert "http" not in page.replace("http-equiv", "")
-    assert "codec JPEG &lt;75&gt; moves it most, by +2.00 (+20 %)" in page
+    assert "codec JPEG &lt;75&gt; moves it most, by +2.00 [+1.50, +2.50] (+20 %)" in page
 
 
 def test_markdown_and_terminal_say_the_same():
@@ -259,3 +259,20 @@ def test_the_digest_of_the_public_list_is_that_of_its_file(shared):
     from drawbench.coco import coco_30k
 
     assert coco_30k(file=shared / "coco" / "coco_30k.csv").sha256 == fid_30k.COCO_30K_PROMPTS
+
+
+def test_images_that_were_jpeg_already_are_told_of(run, drawn, folder, peer, tmp_path, capsys):
+    """Their codec moves little, because it was paid for before."""
+    (tmp_path / "images").mkdir()
+    for number in range(1, 4):
+        shutil.copy(drawn[number], tmp_path / "images" / f"{number:03d}.jpg")
+    (tmp_path / "prompts.csv").write_text("text\none\ntwo\nthree\n", "utf-8")
+    given = ["generate", "--generator", "sd=folder", "--set", f"sd.path={tmp_path / 'images'}"]
+    command([*given, "--prompts", tmp_path / "prompts.csv", "-o", tmp_path / "run"])
+    capsys.readouterr()
+    measured = ["--reference", folder, "--set", f"fid.weights={peer.file}", "--images", "2", "--only", "n", "--json"]
+    assert command(["explain-fid", tmp_path / "run", *measured]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "2 of the images were JPEG before" in " ".join(found["remarks"])
+    assert found["n"] == found["reference_n"] == 2
+    assert found["n_run"] == 3
