@@ -65,7 +65,8 @@ def title(explanation: Explanation) -> str:
     if largest is None:
         return f"{said}"
     line = _line(largest, places)
-    return f"{said}: {largest.axis} {largest.name} moves it most, by {' '.join(filter(None, (line.delta, line.bounds)))} ({line.relative})"
+    by = f"{line.delta} {line.bounds}".strip()
+    return f"{said}: {largest.axis} {largest.name} moves it most, by {by} ({line.relative})"
 
 
 def lines(explanation: Explanation) -> dict[str, list[Line]]:
