@@ -1,37 +1,32 @@
-"""What a set metric compares with: a folder of images, a run, or a file of statistics, told apart by looking."""
+"""What a set metric compares with: a folder of images, a list, a run, or a file of statistics, told apart by looking."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import warnings
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from drawbench.errors import UserError
-from drawbench.files import sha256_file, write_atomic
-from drawbench.images import read_unrotated
+from drawbench import __version__
+from drawbench.errors import AssetMissing, UserError
+from drawbench.files import atomic, sha256_file
 from drawbench.interfaces import Network
 from drawbench.metrics.batches import Size, by_size, read_ahead, read_drawn, sizes_of
 from drawbench.metrics.features import Features
-from drawbench.metrics.frechet import Factored, Moments, factored
+from drawbench.metrics.frechet import Factored, Moments, factored, moments
+from drawbench.metrics.named_reference import how_to_make, is_name, named_file, others_of
+from drawbench.metrics.reference_images import LIST, files_of_folder, files_of_list, look_at, stored_pixels
 from drawbench.progress import progress, say
-from drawbench.protocol import digest
-from drawbench.scores import images_digest
+from drawbench.protocol import differences, digest
 from drawbench.store import Run
-
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-"""Of the files in a folder that are its images; clean-fid's, in upper and lower case."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +40,14 @@ class Reference:
     images: str
     """What they are, in words, for people: the same images may be called anything."""
     sha256: str
-    """Of the statistics file; else of the sorted sha256 of the images' files, wherever they lie and whatever they are called."""
+    """Of the sorted sha256 of the images' files, wherever they lie and whatever they are called; of a statistics file that does
+    not say it, the file's own."""
     n: int | None
     """None: a file that does not say it."""
     files: Sequence[Path] | None = None
     """The images, where they are at hand."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """What the network's key is made of, in words; empty: a file, or a network, that does not say it."""
 
     @cached_property
     def factored(self) -> Factored:
@@ -62,153 +60,241 @@ class Reference:
         return len(self.given.mean) if isinstance(self.given, Moments) else self.given.shape[1]
 
 
-class _Picture(NamedTuple):
-    path: Path
-    sha256: str
-    size: Size
-
-
 def find_reference(given: str, network: Network, owner: str, d: int | None = None) -> Reference:
     """Returns the reference that ``--reference`` names; features are computed once and kept as those of a run.
 
-    Photographs in a folder are taken as they are stored, whatever their EXIF orientation: FID implementations do. For ``d`` see
+    A folder of images, a list of images (.txt, one path a line), a run, a statistics file, or the name of a reference that
+    `drawbench reference make --name` has put into the cache; what lies on the disk under a name goes before the cache.
+    Photographs are taken as they are stored, whatever their EXIF orientation: FID implementations do. For ``d`` see
     `read_reference`.
 
     Raises:
+        AssetMissing: a name of which the cache has no statistics for this network.
         UserError: there is no such thing, fewer than two images, one that cannot be read, statistics of another network.
     """
     path = Path(given).expanduser()
     if (path / "run.json").is_file():
         return _of_run(path, network)
-    return _of_folder(path, network) if path.is_dir() else read_reference(path, network.key, owner, d)
+    if path.is_dir():
+        return _of_files(f"--reference {path}", "a folder", files_of_folder(path), network)
+    if path.suffix.lower() == LIST:
+        return _of_files(f"--reference {path}", "a list", files_of_list(path), network)
+    if is_name(given):
+        path = _named(given, network)
+    return read_reference(path, network.key, owner, d, fields_of(network))
 
 
-def read_reference(file: Path, network: str, owner: str, d: int | None = None) -> Reference:
+def fields_of(network: Network) -> Mapping[str, str]:
+    """Returns what a network's key is made of, where it says so."""
+    return dict(getattr(network, "fields", {}))
+
+
+def read_reference(
+    file: Path, network: str, owner: str, d: int | None = None, fields: Mapping[str, str] = {}
+) -> Reference:
     """Reads statistics as `write_reference` writes them, or ``mu`` and ``sigma`` as clean-fid and pytorch-fid do.
 
-    The latter name neither network nor n. They are taken where they have ``d`` features; None: not at all.
+    The latter name neither network nor n. They are taken where they have ``d`` features; None: not at all. ``fields`` are
+    those of the network, so that an error can name what differs.
 
     Raises:
-        UserError: no such file, not statistics, or those of another network.
+        UserError: no such file, not statistics, damaged, or those of another network.
+    """
+    found = read_statistics(file, owner, foreign=d is not None)
+    if found.network is None and found.d != d:
+        raise UserError(
+            f"--reference {file} has statistics of {found.d} features; {owner} has {d}: give those of its network"
+        )
+    if found.network is not None and found.network != network:
+        raise UserError(
+            f"--reference {file} has statistics of another network, or of another dtype or preprocessing of it "
+            f"({_difference(found, network, fields, owner)}); distances are taken within one network only"
+        )
+    return found
+
+
+def read_statistics(file: Path, owner: str, *, foreign: bool = True) -> Reference:
+    """Reads a statistics file of whatever network, and checks that it is whole; ``foreign``: also one with mu and sigma.
+
+    Raises:
+        UserError: no such file, not statistics, or damaged.
     """
     try:
         with np.load(file, allow_pickle=False) as content:
-            ours = d is None or not {"mu", "sigma"} <= set(content.files)
+            ours = not foreign or not {"mu", "sigma"} <= set(content.files)
             about: dict[str, Any] = json.loads(str(content["about"])) if ours else {}
             mean, covariance = content["mean" if ours else "mu"], content["covariance" if ours else "sigma"]
+            features = content["features"] if ours and "features" in content.files else None
         n = int(about["n"]) if ours else None
-        moments = Moments(np.asarray(mean, np.float64), np.asarray(covariance, np.float64), n)
-        key, images = (
-            (str(about["network"]), str(about["images"])) if ours else (None, "mu and sigma, of what is not said")
+        kept = Moments(np.asarray(mean, np.float64), np.asarray(covariance, np.float64), n)
+        found = Reference(
+            kept if features is None else features,
+            str(about["network"]) if ours else None,
+            str(about["images"]) if ours else "mu and sigma, of what is not said",
+            str(about.get("images_sha256") or sha256_file(file)),
+            n,
+            fields=dict(about.get("fields", {})),
         )
-        found = Reference(moments, key, images, sha256_file(file), n)
     except OSError as error:
         raise UserError(
-            f"--reference {file}: {error.strerror or error}; give a folder of images, a run, or a statistics file"
+            f"--reference {file}: {error.strerror or error}; give a folder of images, a list, a run, or a statistics file"
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
         raise UserError(
             f"--reference {file} is not a statistics file of {owner} ({type(error).__name__}: {error})"
         ) from error
-    size = moments.mean.size
-    finite = all(np.isfinite(part).all() for part in moments[:2])
-    if moments.mean.shape != (size,) or moments.covariance.shape != (size, size) or (n or 2) < 2 or not finite:
+    size = kept.mean.size
+    finite = all(np.isfinite(part).all() for part in kept[:2])
+    if kept.mean.shape != (size,) or kept.covariance.shape != (size, size) or (n or 2) < 2 or not finite:
         raise UserError(
             f"--reference {file}: its moments are not a finite mean (D,) and covariance (D, D) of 2 images or more"
         )
-    if not ours and size != d:
+    if features is not None and (features.dtype != np.float32 or features.shape != (n, size)):
         raise UserError(
-            f"--reference {file} has statistics of {size} features; {owner} has {d}: give those of its network"
+            f"--reference {file}: its features are {features.dtype} {features.shape}, not float32 ({n}, {size})"
         )
-    if ours and found.network != network:
-        raise UserError(
-            f"--reference {file} has statistics of another network, or of another dtype or preprocessing of it "
-            f"({str(key)[:16]}, {owner} has {network[:16]}); distances are taken within one network only"
-        )
+    recorded = about.get("arrays_sha256")
+    if recorded is not None and recorded != _arrays_digest(kept, features):
+        raise UserError(f"--reference {file} was altered: its arrays are not those that were written; make it again")
     return found
 
 
-def write_reference(file: Path, moments: Moments, network: str, images: str) -> None:
-    """Writes a statistics file: ``mean``, ``covariance`` in float64, and ``about`` as JSON."""
-    about = json.dumps({"network": network, "images": images, "n": moments.n})
-    stream = io.BytesIO()
-    np.savez(stream, mean=moments.mean, covariance=moments.covariance, about=np.array(about))
-    write_atomic(file, stream.getvalue())
+def about_statistics(file: Path) -> Mapping[str, Any]:
+    """Returns what one of our statistics files says of itself; empty for one of clean-fid or pytorch-fid."""
+    with np.load(file, allow_pickle=False) as content:
+        return dict(json.loads(str(content["about"]))) if "about" in content.files else {}
+
+
+def write_reference(
+    file: Path,
+    of: Moments,
+    network: str,
+    images: str,
+    *,
+    fields: Mapping[str, str] = {},
+    features: NDArray[np.float32] | None = None,
+    images_sha256: str | None = None,
+    more: Mapping[str, str] = {},
+) -> None:
+    """Writes a statistics file: ``mean``, ``covariance`` in float64, and ``about`` as JSON; ``features`` where given."""
+    import torch
+
+    about = {
+        **more,
+        "network": network,
+        "fields": dict(fields),
+        "images": images,
+        "images_sha256": images_sha256,
+        "n": of.n,
+        "arrays_sha256": _arrays_digest(of, features),
+        "made_by": f"drawbench {__version__}, torch {torch.__version__}, {platform.system()} {platform.machine()}",
+    }
+    arrays: dict[str, Any] = {"mean": of.mean, "covariance": of.covariance, "about": np.array(json.dumps(about))}
+    if features is not None:
+        arrays["features"] = features
+    with atomic(file) as beside, open(beside, "wb") as stream:
+        np.savez(stream, **arrays)
+
+
+def save_reference(file: Path, found: Reference, *, features: bool, more: Mapping[str, str] = {}) -> None:
+    """Writes the statistics of a reference whose features are at hand.
+
+    Raises:
+        UserError: it is itself a file of moments.
+    """
+    if isinstance(found.given, Moments) or found.network is None:
+        raise UserError("statistics are made of images, and this is a statistics file already; give a folder or a run")
+    write_reference(
+        file,
+        moments(found.given),
+        found.network,
+        more.get("words", found.images),
+        fields=found.fields,
+        features=np.ascontiguousarray(found.given, np.float32) if features else None,
+        images_sha256=found.sha256,
+        more={key: value for key, value in more.items() if key != "words"},
+    )
+
+
+def features_of(
+    network: Network,
+    images: Sequence[str],
+    sizes: Sequence[Size],
+    read: Callable[[int], NDArray[np.uint8]],
+    label: str = "reference",
+) -> NDArray[np.float32]:
+    """Returns the features ``(N, D)`` of images that are known by their files' sha256: from the cache, else computed and kept."""
+    features = Features(network.key, digest(list(images)), len(sizes))
+    if not features.whole:
+        with progress(len(sizes), unit=" images", label=label) as bar:
+            for at, batch in read_ahead(by_size(sizes, 16), read):
+                features.of(at, batch, network)
+                bar.update(len(at))
+        features.close()
+    return features.array
+
+
+def _named(name: str, network: Network) -> Path:
+    file = named_file(name, network.key)
+    if file.is_file():
+        return file
+    others = [read_statistics(other, name, foreign=False) for other in others_of(name, network.key)]
+    of = [_difference(other, network.key, fields_of(network), "asked for") for other in others]
+    there = f"made there are only others: {' | '.join(of)}; " if of else ""
+    raise AssetMissing(
+        f"--reference {name}: nothing lies there, and the cache has no statistics of that name for this network "
+        f"({file}); {there}make them: {how_to_make(name)}"
+    )
+
+
+def _difference(found: Reference, network: str, fields: Mapping[str, str], owner: str) -> str:
+    """Returns the fields in which the network of a file is another, in words; where the file has none, the keys."""
+    other = differences(found.fields, fields) if found.fields and fields else {}
+    if not other:
+        return f"{str(found.network)[:16]}, {owner} has {network[:16]}"
+    return "; ".join(f"{key} is {old!r} there, {new!r} here" for key, (old, new) in other.items())
+
+
+def _arrays_digest(of: Moments, features: NDArray[np.float32] | None) -> str:
+    found = hashlib.sha256()
+    for part in (of.mean, of.covariance, features):
+        if part is not None:
+            found.update(np.ascontiguousarray(part).data)
+    return found.hexdigest()
 
 
 def _of_run(path: Path, network: Network) -> Reference:
     run = Run.open(path)
     records = run.drawn()
-    _check_count(path, len(records))
+    _check_count(f"--reference {path}", len(records))
     if (missing := len(run.items()) - len(records)) > 0:
         say(f"note: --reference {path}: {missing} of {len(run.items())} planned images are not drawn")
-    features = Features(network.key, images_digest(records), len(records))
-    _fill(features, network, sizes_of(records), lambda index: read_drawn(run, records[index]))
+    array = features_of(
+        network,
+        [str(record.sha256) for record in records],
+        sizes_of(records),
+        lambda index: read_drawn(run, records[index]),
+    )
     system, prompts = run.manifest.system.name, run.manifest.prompt_set
     sha256 = digest(sorted(str(record.sha256) for record in records))
     files = [run.place(record).file for record in records]
-    return Reference(features.array, network.key, f"a run: {system} on {prompts}, PNG", sha256, len(records), files)
+    words = f"a run: {system} on {prompts}, PNG"
+    return Reference(array, network.key, words, sha256, len(records), files, fields_of(network))
 
 
-def _of_folder(path: Path, network: Network) -> Reference:
-    every = [file for file in sorted(path.rglob("*")) if file.is_file()]
-    visible = [file for file in every if not any(part.startswith(".") for part in file.relative_to(path).parts)]
-    files = [file for file in visible if file.suffix.lower() in SUFFIXES]
-    if others := Counter(file.suffix.lower() or "no suffix" for file in visible if file.suffix.lower() not in SUFFIXES):
-        said = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
-        say(f"note: --reference {path}: files that are no images are left out ({said})")
-    _check_count(path, len(files))
-    with ThreadPoolExecutor() as pool:
-        # By content, so that other names give the same features in the same order.
-        pictures = sorted(pool.map(_look_at, files), key=lambda picture: (picture.sha256, picture.path))
-    sha256 = digest([picture.sha256 for picture in pictures])
-    features = Features(network.key, sha256, len(pictures))
-    _fill(features, network, [picture.size for picture in pictures], lambda index: _pixels(pictures[index].path))
+def _of_files(where: str, what: str, files: Sequence[Path], network: Network) -> Reference:
+    _check_count(where, len(files))
+    pictures = look_at(files)
+    known = [picture.sha256 for picture in pictures]
+    sha256 = digest(known)
+    sizes = [picture.size for picture in pictures]
+    array = features_of(network, known, sizes, lambda index: stored_pixels(pictures[index].path))
     kinds = ", ".join(sorted({file.suffix.lower().lstrip(".") for file in files}))
-    return Reference(
-        features.array,
-        network.key,
-        f"a folder of images ({kinds}), as stored: not turned by EXIF",
-        sha256,
-        len(files),
-        [picture.path for picture in pictures],
-    )
+    words = f"{what} of images ({kinds}), as stored: not turned by EXIF"
+    paths = [picture.path for picture in pictures]
+    return Reference(array, network.key, words, sha256, len(files), paths, fields_of(network))
 
 
-def _fill(
-    features: Features, network: Network, sizes: Sequence[Size], read: Callable[[int], NDArray[np.uint8]]
-) -> None:
-    """Computes features that are not kept yet, and keeps them."""
-    if features.whole:
-        return
-    with progress(len(sizes), unit=" images", label="reference") as bar:
-        for at, images in read_ahead(by_size(sizes, 16), read):
-            features.of(at, images, network)
-            bar.update(len(at))
-    features.close()
-
-
-def _look_at(file: Path) -> _Picture:
-    """Returns what is known of an image without decoding it; one that is none is told when it is read."""
-    import PIL.Image
-
-    data = file.read_bytes()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(io.BytesIO(data)) as image:
-                size = image.size
-    except Exception:  # noqa: BLE001  A damaged header may raise anything.
-        size = (0, 0)
-    return _Picture(file, hashlib.sha256(data).hexdigest(), size)
-
-
-def _pixels(file: Path) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(np.asarray(read_unrotated(file)).transpose(2, 0, 1))
-
-
-def _check_count(path: Path, count: int) -> None:
+def _check_count(where: str, count: int) -> None:
     if count < 2:
-        raise UserError(
-            f"--reference {path} has {count} images; a reference needs two: give a folder of images or a run"
-        )
+        raise UserError(f"{where} has {count} images; a reference needs two: give a folder of images or a run")

@@ -10,9 +10,12 @@ from drawbench import __version__
 from drawbench.cli.draw import generate, run
 from drawbench.cli.encode import encode
 from drawbench.cli.examine import doctor, list_, verify
+from drawbench.cli.explain import explain_fid
 from drawbench.cli.export import export
+from drawbench.cli.fid_30k import fid_30k
 from drawbench.cli.measure import report, score
 from drawbench.cli.rate import rate
+from drawbench.cli.reference import reference
 from drawbench.cli.study import study
 from drawbench.cli.study_numbers import analyse, power, simulate
 from drawbench.cli.sweep import sweep
@@ -40,7 +43,24 @@ def cli() -> None:
     """A text-to-image benchmark centred on DrawBench: from prompts to images, scores with intervals, and a report."""
 
 
-for _command in (run, generate, score, report, sweep, train, study, rate, encode, export, verify, list_, doctor):
+for _command in (
+    run,
+    generate,
+    score,
+    report,
+    sweep,
+    fid_30k,
+    explain_fid,
+    reference,
+    train,
+    study,
+    rate,
+    encode,
+    export,
+    verify,
+    list_,
+    doctor,
+):
     cli.add_command(_command)
 for _command in (analyse, power, simulate):
     study.add_command(_command)
