@@ -49,6 +49,8 @@ class ClipScore:
         "clipscore": Output(higher_is_better=True, kind="mean"),
     }
 
+    features_only = True
+
     def __init__(self, clip: Clip, prefix: str) -> None:
         self.network, self.prefix = clip, prefix
         self._texts: dict[str, Tensor] = {}

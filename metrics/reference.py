@@ -27,7 +27,6 @@ from drawbench.metrics.features import Features
 from drawbench.metrics.frechet import Factored, Moments, factored
 from drawbench.progress import progress, say
 from drawbench.protocol import digest
-from drawbench.scores import images_digest
 from drawbench.store import Run
 
 SUFFIXES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -142,7 +141,7 @@ def _of_run(path: Path, network: Network) -> Reference:
     _check_count(path, len(records))
     if (missing := len(run.items()) - len(records)) > 0:
         say(f"note: --reference {path}: {missing} of {len(run.items())} planned images are not drawn")
-    features = Features(network.key, images_digest(records), len(records))
+    features = Features(network.key, [str(record.sha256) for record in records])
     _fill(features, network, sizes_of(records), lambda index: read_drawn(run, records[index]))
     system, prompts = run.manifest.system.name, run.manifest.prompt_set
     sha256 = digest(sorted(str(record.sha256) for record in records))
@@ -162,7 +161,7 @@ def _of_folder(path: Path, network: Network) -> Reference:
         # By content, so that other names give the same features in the same order.
         pictures = sorted(pool.map(_look_at, files), key=lambda picture: (picture.sha256, picture.path))
     sha256 = digest([picture.sha256 for picture in pictures])
-    features = Features(network.key, sha256, len(pictures))
+    features = Features(network.key, [picture.sha256 for picture in pictures])
     _fill(features, network, [picture.size for picture in pictures], lambda index: _pixels(pictures[index].path))
     kinds = ", ".join(sorted({file.suffix.lower().lstrip(".") for file in files}))
     return Reference(
@@ -181,11 +180,15 @@ def _fill(
     """Computes features that are not kept yet, and keeps them."""
     if features.whole:
         return
-    with progress(len(sizes), unit=" images", label="reference") as bar:
-        for at, images in read_ahead(by_size(sizes, 16), read):
-            features.of(at, images, network)
-            bar.update(len(at))
-    features.close()
+    new = features.lacking(range(len(sizes)))
+    parts = [[new[number] for number in part] for part in by_size([sizes[index] for index in new], 16)]
+    try:
+        with progress(len(sizes), unit=" images", label="reference", done=len(sizes) - len(new)) as bar:
+            for at, images in read_ahead(parts, read):
+                features.of(at, images, network)
+                bar.update(len(at))
+    finally:
+        features.close()
 
 
 def _look_at(file: Path) -> _Picture:
