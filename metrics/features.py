@@ -112,7 +112,7 @@ class Features:
         """
         if self._whole is not None or not self.images:
             return
-        if not self._writable or self.lacking(range(len(self.images))):
+        if not self._writable or self.lacking(range(len(self.images))):  # Not yet: another part is to come.
             self.flush()
             return
         try:
@@ -155,11 +155,13 @@ class Features:
         """Looks for the set's own file, else for its images among all files of the network."""
         own = self._open(self.path)
         wanted = set(self.images)
-        if own is not None and own.images == self.images:
-            if all(map(own.is_sound, range(len(own.images)))):
-                self._whole = own.rows
-                return
-            self._take(own, own.images)
+        if own is not None and own.images == self.images and all(map(own.is_sound, range(len(own.images)))):
+            self._whole = own.rows
+            return
+        if own is not None:
+            if strange := len(set(own.images) - wanted):
+                say(f"{self.path}: {strange} of its rows are damaged: they are computed anew")
+            self._take(own, [image for image in own.images if image in wanted])
         others = sorted(self.folder.glob("*.npy")) if self.folder.is_dir() else []
         for path in others:
             if len(self._kept) == len(wanted):

@@ -49,7 +49,7 @@ class Work:
         self._wanted: dict[str, set[int]] = {}
         """Network → positions whose features somebody wants."""
         for loaded in metrics:
-            if loaded.metric.network is not None and self._lack[loaded.alias]:
+            if loaded.metric.network is not None:
                 self._wanted.setdefault(loaded.metric.network.key, set()).update(self._lack[loaded.alias])
         images = [str(record.sha256) for record in records]
         self.features = {key: Features(key, images) for key in self._wanted}
@@ -143,6 +143,8 @@ class Work:
         read = len(self.to_see) + sum(len(self._prompts[prompt]) for prompt in self.mixed)
         said = [f"{read} of {len(self.mine)} images were read"]
         for key, features in self.features.items():
+            if not self._wanted[key]:
+                continue
             users = [
                 loaded.alias for loaded in self.metrics if loaded.metric.network and loaded.metric.network.key == key
             ]

@@ -1,4 +1,4 @@
-"""Parts of a run measured at once, each in a process of this machine with networks of its own; who started them joins the parts."""
+"""Parts of a run measured at once, each in a process of this machine with networks of its own, for their parent to join."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Make = Callable[[str], Sequence[Loaded]]
 
 
 def measure_in_processes(run: Run, make: Make, devices: Sequence[str], count: int) -> None:
-    """Measures the parts of a run, one for each of the ``devices``, and leaves them on disk; ``count`` images are to be looked at.
+    """Measures the parts of a run, one for each of the ``devices``, and leaves them on disk; ``count`` images are to be done.
 
     A process that fails or dies says so, and what it left is for whoever joins the parts: there a metric's fault is raised.
     """

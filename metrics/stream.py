@@ -83,7 +83,9 @@ def score_run(
                 file = file._replace(table_sha256=write_table(run, loaded, file, records, work.rows(loaded)))
         else:
             file = before[file.path]
-        if not isinstance(loaded.metric, SetMetric):  # From the table, so that another --over reads no image again.
+        if not isinstance(loaded.metric, SetMetric) and not _speaks_of(
+            file, over
+        ):  # Another --over reads no image again.
             file = file._replace(scores=mean_scores(run, loaded, file, over))
         write_scores(file)
         files[loaded.alias] = file
@@ -129,6 +131,10 @@ def _records(run: Run) -> list[Record]:
     records = run.drawn()
     if not records:
         raise UserError(f"{run.path} has no images to score; draw them first: drawbench generate … -o {run.path}")
+    plan = run.manifest.plan
+    planned = plan.samples * len(run.prompts if plan.prompt_ids is None else plan.prompt_ids)
+    if len(records) < planned:
+        say(f"note: {run.path}: {planned - len(records)} of {planned} planned images are not drawn")
     return records
 
 
@@ -137,6 +143,11 @@ def _is_scored(file: ScoreFile | None, loaded: Loaded) -> bool:
     if file is None or file.drawbench != __version__ or not file.is_whole():
         return False
     return loaded.metric.outputs.keys() <= {row.output for row in file.scores}
+
+
+def _speaks_of(file: ScoreFile, over: Over) -> bool:
+    """Says whether scores are there, and their intervals are over what is asked for."""
+    return {score.interval.over for score in file.scores if score.interval} == {over}
 
 
 def _do(work: Work, batch_size: int, tell: Tell | None = None) -> None:

@@ -210,16 +210,12 @@ def load_metrics(
 def score_each(
     runs: Sequence[Run], loaded: Sequence[Loaded], over: str, share: Callable[[Run, int], None] | None = None
 ) -> list[ScoreFile]:
-    """Scores every run by every metric, and says of which planned images there is nothing to score.
+    """Scores every run by every metric.
 
     ``share``, where there is one, has other processes measure parts of a run of so many images first.
     """
     from drawbench.metrics.stream import score_run
 
-    for run in runs:
-        planned, drawn = len(run.items()), len(run.drawn())
-        if drawn < planned:
-            click.echo(f"note: {run.path}: {planned - drawn} of {planned} planned images are not drawn", err=True)
     shared = {run: partial(share, run) for run in runs} if share is not None else {}
     seeds: Over = "samples" if over == "samples" else "prompts"
     return [file for run in runs for file in score_run(run, loaded, over=seeds, share=shared.get(run))]
