@@ -181,10 +181,9 @@ def _fill(
     if features.whole:
         return
     new = features.lacking(range(len(sizes)))
-    parts = [[new[number] for number in part] for part in by_size([sizes[index] for index in new], 16)]
     try:
         with progress(len(sizes), unit=" images", label="reference", done=len(sizes) - len(new)) as bar:
-            for at, images in read_ahead(parts, read):
+            for at, images in read_ahead(by_size(sizes, 16, new), read):
                 features.of(at, images, network)
                 bar.update(len(at))
     finally:

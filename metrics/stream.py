@@ -176,8 +176,8 @@ def _do(work: Work, batch_size: int, tell: Tell | None = None) -> None:
                 positions = work.positions(prompt)
                 work.see_prompt(prompt, [read_drawn(work.run, work.records[index]) for index in positions])
                 done(index for index in positions if index not in later)
-            for first in range(0, len(work.from_features), AT_ONCE):
-                positions = work.from_features[first : first + AT_ONCE]
+            for first in range(0, len(work.records), AT_ONCE):
+                positions = sorted(later.intersection(range(first, first + AT_ONCE)))
                 work.look_up(positions)
                 done(positions)
             work.prompts_from_features()
@@ -196,8 +196,6 @@ def _batches(
     run: Run, records: Sequence[Record], batch_size: int, positions: Sequence[int] | None = None
 ) -> Iterator[Batch]:
     """Yields the images at some positions, or all."""
-    chosen = range(len(records)) if positions is None else positions
-    sizes = sizes_of([records[index] for index in chosen])
-    parts = [[chosen[number] for number in part] for part in by_size(sizes, batch_size)]
+    parts = by_size(sizes_of(records), batch_size, positions)
     for part, images in read_ahead(parts, lambda index: read_drawn(run, records[index])):
         yield Batch(part, images, [run.prompts[records[index].prompt] for index in part])
