@@ -63,8 +63,8 @@ class Work:
         valued = {index for loaded in metrics if loaded.alias in self._unfinished for index in self._lack[loaded.alias]}
         self.to_do = sorted(valued | alone)
         """The positions of which anything is to be computed."""
-        self._waiting: dict[str, list[NDArray[np.uint8]]] = {}
-        """Images of prompts that have not all been seen."""
+        self._waiting: dict[str, dict[int, NDArray[np.uint8]]] = {}
+        """Images of prompts that have not all been seen, by position."""
 
     @property
     def living(self) -> list[Loaded]:
@@ -205,10 +205,11 @@ class Work:
             prompt = self.records[index].prompt
             if prompt in self.mixed:
                 continue
-            so_far = self._waiting.setdefault(prompt, [])
-            so_far.append(images[number].numpy())
-            if len(so_far) == len(self._prompts[prompt]):
-                self.see_prompt(prompt, self._waiting.pop(prompt))
+            so_far = self._waiting.setdefault(prompt, {})
+            so_far[index] = images[number].numpy()
+            if len(so_far) == len(self._prompts[prompt]):  # They may come in another order than their own.
+                self.see_prompt(prompt, [so_far[own] for own in self._prompts[prompt]])
+                del self._waiting[prompt]
 
     def _score_images(self, loaded: Loaded, at: Sequence[int], images: Tensor) -> None:
         import torch
