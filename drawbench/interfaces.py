@@ -131,6 +131,9 @@ class Network(Protocol):
 class ImageMetric(Protocol):
     """A metric with one value per image. Stateless.
 
+    An attribute ``features_only``, where it is True, says that the features of its network are enough: then it is given images of
+    no size, ``(N, 3, 0, 0)``, and where the features are known, none is read.
+
     A method ``for_prompts``, where there is one (of any kind of metric), is given all prompts of the run once and returns the
     metric that scores it: what compares an image with the other prompts' texts.
     """

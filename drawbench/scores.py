@@ -38,7 +38,10 @@ class ScoreFile(NamedTuple):
     """What computed it: another version computes it anew."""
 
     def table(self) -> Any:
-        """Returns the per-image values as a pandas DataFrame: prompt, sample, category, outputs, ``note_…``."""
+        """Returns the per-image values as a pandas DataFrame: prompt, sample, category, outputs, ``note_…``.
+
+        Of a prompt metric it has a row for each prompt, and ``samples``, how many images that has, in place of ``sample``.
+        """
         import pandas as pd
 
         if not self.is_whole():

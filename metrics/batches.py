@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -21,13 +21,30 @@ Size = tuple[int, int]
 """Width and height."""
 
 
-def by_size(sizes: Sequence[Size], batch_size: int) -> list[list[int]]:
-    """Returns positions in batches of one size, of fewer than asked for where three batches would fill the memory."""
+def by_size(sizes: Sequence[Size], batch_size: int, chosen: Collection[int] | None = None) -> list[list[int]]:
+    """Returns positions in batches of one size, of fewer than asked for where three batches would fill the memory.
+
+    Where some are ``chosen``, a batch of all positions that is chosen whole stays as it is, for the last digits of a network's
+    features hang on the batch: so what a killed command left is done as it would have done it. Small remains are joined.
+    """
     order = sorted(range(len(sizes)), key=lambda index: (*sizes[index], index))
+    left = set(range(len(sizes)) if chosen is None else chosen)
     parts = []
     for (width, height), same in groupby(order, key=lambda index: sizes[index]):
         group, most = list(same), max(1, min(batch_size, 2**26 // max(1, width * height)))
-        parts += [group[first : first + most] for first in range(0, len(group), most)]
+        remains: list[int] = []
+        for first in range(0, len(group), most):
+            batch = group[first : first + most]
+            part = [index for index in batch if index in left]
+            if len(part) == len(batch):
+                parts.append(part)
+                continue
+            remains += part
+            if len(remains) >= most:
+                parts.append(remains[:most])
+                remains = remains[most:]
+        if remains:
+            parts.append(remains)
     return parts
 
 

@@ -29,6 +29,7 @@ from drawbench.metrics.fid_variants import AXES, Variant, variants
 from drawbench.metrics.frechet_metric import FrechetDistance
 from drawbench.metrics.reference import features_of, fields_of
 from drawbench.metrics.reference_images import LIST, files_of_folder, files_of_list, temporary_list
+from drawbench.metrics.scoring import groups_of
 from drawbench.progress import say
 from drawbench.protocol import differences, digest
 from drawbench.store import Run
@@ -143,7 +144,7 @@ def explain(
         metric = build({}, dtype, given)
         images = _Images(run, records)
         features = images.features(metric.network, "standard")
-        groups = _groups(records)
+        groups = groups_of(records)
         value = metric.compute(features)["fid"]
         spared = len(records) - np.bincount(groups).max() >= metric.least
         wanted = options.get("interval", "jackknife") != "none" and spared
@@ -301,14 +302,6 @@ def _of_fewer(standard: _Standard, records: Sequence[Record]) -> tuple[list[Choi
 def _indices(records: Sequence[Record]) -> NDArray[np.int64]:
     order = {prompt: index for index, prompt in enumerate(sorted({record.prompt for record in records}))}
     return np.array([order[record.prompt] for record in records], np.int64)
-
-
-def _groups(records: Sequence[Record]) -> NDArray[np.int64]:
-    """Deals the prompts into groups for the jackknife, as `score` does."""
-    at = _indices(records)
-    count = int(at.max()) + 1
-    dealt: NDArray[np.int64] = np.random.default_rng(0).permutation(count) % min(50, count)
-    return dealt[at]
 
 
 def _rows(left_out: NDArray[np.float64] | None) -> NDArray[np.float64]:

@@ -224,13 +224,16 @@ def features_of(
     label: str = "reference",
 ) -> NDArray[np.float32]:
     """Returns the features ``(N, D)`` of images that are known by their files' sha256: from the cache, else computed and kept."""
-    features = Features(network.key, digest(list(images)), len(sizes))
+    features = Features(network.key, images)
     if not features.whole:
-        with progress(len(sizes), unit=" images", label=label) as bar:
-            for at, batch in read_ahead(by_size(sizes, 16), read):
-                features.of(at, batch, network)
-                bar.update(len(at))
-        features.close()
+        new = features.lacking(range(len(sizes)))
+        try:
+            with progress(len(sizes), unit=" images", label=label, done=len(sizes) - len(new)) as bar:
+                for at, batch in read_ahead(by_size(sizes, 16, new), read):
+                    features.of(at, batch, network)
+                    bar.update(len(at))
+        finally:
+            features.close()
     return features.array
 
 

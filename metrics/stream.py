@@ -1,45 +1,35 @@
-"""One pass over a run's images for all metrics: each image is read once, each network's features are computed once."""
+"""One pass over a run's images for all metrics: each image is read once, each network's features are computed once.
+
+What is known already is not computed again: features by the image's sha256 (`drawbench.metrics.features`), and values that a
+command left behind that was killed, or that did a part (`drawbench.metrics.unfinished`).
+"""
 
 from __future__ import annotations
 
-import hashlib
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from drawbench import __version__
 from drawbench.errors import UserError
-from drawbench.files import write_atomic
-from drawbench.interfaces import ImageMetric, Kind, Output, Prompt, Score, SetMetric
-from drawbench.intervals import Estimate, Over, estimate, jackknife
-from drawbench.journal import Record, now
+from drawbench.executors.shard import Shard
+from drawbench.interfaces import Prompt, SetMetric
+from drawbench.intervals import Over
+from drawbench.journal import Record
 from drawbench.metrics.batches import by_size, read_ahead, read_drawn, sizes_of
-from drawbench.metrics.features import Features
-from drawbench.progress import progress
-from drawbench.protocol import make_protocol
-from drawbench.scores import ScoreFile, images_digest, scores_path, write_scores
+from drawbench.metrics.measuring import Work
+from drawbench.metrics.scoring import LEFT_OUT, mean_scores, remarks_of, score_file, set_scores, write_table
+from drawbench.metrics.scoring import Loaded as Loaded
+from drawbench.progress import progress, say
+from drawbench.scores import ScoreFile, images_digest, write_scores
 from drawbench.store import Run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-
-LEFT_OUT = "left out on request (interval=none)"
-"""Why a set metric has no interval; asked for later, the score is made anew."""
-
-
-class Loaded(NamedTuple):
-    """A metric that is ready to score, by the name that its numbers will have."""
-
-    alias: str
-    name: str
-    metric: ImageMetric | SetMetric
-    identity: Mapping[str, str] = {}
-    """Of a metric that is not ours: its options and the digest of its code, for it may keep silent of them in its protocol."""
-    verified: bool = True
+Tell = Callable[[int], None]
+"""Is told of so many images that are done; where there is none, a bar is shown."""
+AT_ONCE = 256
+"""Rows of features that metrics are given at once which need no images."""
 
 
 class Batch(NamedTuple):
@@ -51,53 +41,101 @@ class Batch(NamedTuple):
     prompts: Sequence[Prompt]
 
 
-class Measured(NamedTuple):
-    """What one pass over the images gives."""
-
-    values: Mapping[tuple[str, str], NDArray[np.float64]]
-    """(alias, output) → one value per image."""
-    notes: Mapping[tuple[str, str], Sequence[str]]
-    features: Mapping[str, Features]
-    """By the network's key."""
-    errors: Mapping[str, Exception]
-    """By alias: why a metric was given up."""
-
-
-def score_run(run: Run, metrics: Sequence[Loaded], *, over: Over = "prompts", batch_size: int = 16) -> list[ScoreFile]:
+def score_run(
+    run: Run,
+    metrics: Sequence[Loaded],
+    *,
+    over: Over = "prompts",
+    batch_size: int = 16,
+    share: Callable[[int], None] | None = None,
+) -> list[ScoreFile]:
     """Scores a run by each metric and writes the scores; what was scored before on the same images is read back.
+
+    ``share``, where there is one, is called with the number of images to look at, and may have other processes do parts of that
+    (`score_part`) before this one does what they left.
 
     Raises:
         UserError: the run has no images, or one of them is not the file that was drawn.
     """
+    records = _records(run)
+    metrics = [for_run(run, loaded) for loaded in metrics]
+    images = images_digest(records)
+    before = {file.path: file for file in run.score_files() if file.images_sha256 == images}
+    files = {loaded.alias: score_file(run, loaded, images, records) for loaded in metrics}
+    new = [loaded for loaded in metrics if not _is_scored(before.get(files[loaded.alias].path), loaded)]
+    if not new:
+        say(f"{_name(run)}: nothing to do: all is known of its {len(records)} images")
+    work = Work(run, records, new)
+    if share is not None and (count := len(work.to_do)):
+        share(count)
+        work = Work(run, records, new)
+    _do(work, batch_size)
+    for loaded in metrics:
+        if loaded.alias in work.errors:
+            continue
+        file = files[loaded.alias]
+        if loaded in new:
+            file = file._replace(notes=remarks_of(run, loaded, records))
+            if isinstance(loaded.metric, SetMetric):
+                array = work.features[loaded.metric.network.key].array
+                file = file._replace(scores=set_scores(run, loaded, file, records, array))
+            else:
+                file = file._replace(table_sha256=write_table(run, loaded, file, records, work.rows(loaded)))
+        else:
+            file = before[file.path]
+        if not isinstance(loaded.metric, SetMetric) and not _speaks_of(
+            file, over
+        ):  # Another --over reads no image again.
+            file = file._replace(scores=mean_scores(run, loaded, file, over))
+        write_scores(file)
+        files[loaded.alias] = file
+        work.delete_unfinished(loaded)
+    for error in work.errors.values():  # The others are on disk; now the first that failed is told.
+        raise error
+    return list(files.values())
+
+
+def score_part(
+    run: Run, metrics: Sequence[Loaded], part: Shard, *, batch_size: int = 16, tell: Tell | None = None
+) -> int:
+    """Computes what one part of a run's prompts needs and leaves it on disk; returns how many images the other parts lack.
+
+    No score is written: `score_run` puts the parts together.
+
+    Raises:
+        UserError: as `score_run`.
+    """
+    records = _records(run)
+    images = images_digest(records)
+    before = {file.path: file for file in run.score_files() if file.images_sha256 == images}
+    new = [
+        loaded
+        for loaded in (for_run(run, loaded) for loaded in metrics)
+        if not _is_scored(before.get(score_file(run, loaded, images, records).path), loaded)
+    ]
+    work = Work(run, records, new, part)
+    _do(work, batch_size, tell)
+    for error in work.errors.values():
+        raise error
+    return len(Work(run, records, new).to_do) if tell is None else 0
+
+
+def for_run(run: Run, loaded: Loaded) -> Loaded:
+    """Returns a metric as it is for all prompts of this run, where that makes a difference to it."""
+    if not hasattr(loaded.metric, "for_prompts"):
+        return loaded
+    return loaded._replace(metric=loaded.metric.for_prompts(run.prompt_set.prompts))
+
+
+def _records(run: Run) -> list[Record]:
     records = run.drawn()
     if not records:
         raise UserError(f"{run.path} has no images to score; draw them first: drawbench generate … -o {run.path}")
-    images = images_digest(records)
-    before = {file.path: file for file in run.score_files() if file.images_sha256 == images}
-    files = {loaded.alias: _score_file(run, loaded, images, records) for loaded in metrics}
-    new = [loaded for loaded in metrics if not _is_scored(before.get(files[loaded.alias].path), loaded)]
-    measured = _pass(run, records, new, images, batch_size) if new else Measured({}, {}, {}, {})
-    new = [loaded for loaded in new if loaded.alias not in measured.errors]
-    metrics = [loaded for loaded in metrics if loaded.alias not in measured.errors]
-    for loaded in metrics:
-        file = files[loaded.alias]
-        if loaded in new:
-            file = file._replace(notes=_remarks(run, loaded, records))
-            if isinstance(loaded.metric, ImageMetric):
-                file = file._replace(table_sha256=_write_table(run, loaded, file, records, measured))
-            else:
-                file = file._replace(scores=_set_scores(run, loaded, file, records, measured))
-        else:
-            file = before[file.path]
-        if isinstance(loaded.metric, ImageMetric):  # From the table, so that another --over reads no image again.
-            file = file._replace(scores=_mean_scores(run, loaded, file, over))
-        write_scores(file)
-        files[loaded.alias] = file
-    for kept in measured.features.values():
-        kept.close()
-    for error in measured.errors.values():  # The others are on disk; now the first that failed is told.
-        raise error
-    return list(files.values())
+    plan = run.manifest.plan
+    planned = plan.samples * len(run.prompts if plan.prompt_ids is None else plan.prompt_ids)
+    if len(records) < planned:
+        say(f"note: {run.path}: {planned - len(records)} of {planned} planned images are not drawn")
+    return records
 
 
 def _is_scored(file: ScoreFile | None, loaded: Loaded) -> bool:
@@ -109,193 +147,57 @@ def _is_scored(file: ScoreFile | None, loaded: Loaded) -> bool:
     return loaded.metric.outputs.keys() <= {row.output for row in file.scores}
 
 
-def _score_file(run: Run, loaded: Loaded, images: str, records: Sequence[Record]) -> ScoreFile:
-    fields = {
-        "metric": loaded.name,
-        **loaded.metric.protocol(),
-        **loaded.identity,
-        "prompts": run.prompt_set.sha256,
-        "n": str(len(records)),
-        "codec": "PNG",
-    }
-    if isinstance(loaded.metric, SetMetric):  # As many images of fewer prompts are another set.
-        fields["n prompts"] = str(len({record.prompt for record in records}))
-    protocol = make_protocol(fields)
-    path = scores_path(run.path, loaded.alias, protocol)
-    main = next(name for name, output in loaded.metric.outputs.items() if output.main)
-    return ScoreFile(loaded.alias, main, protocol, images, [], [], loaded.verified, now(), path)
+def _speaks_of(file: ScoreFile, over: Over) -> bool:
+    """Says whether scores are there, and their intervals are over what is asked for."""
+    return {score.interval.over for score in file.scores if score.interval} == {over}
 
 
-def _pass(run: Run, records: Sequence[Record], metrics: Sequence[Loaded], images: str, batch_size: int) -> Measured:
-    """Reads every image once and returns what the metrics and networks make of them, in the order of the records."""
-    networks = {
-        loaded.metric.network.key: loaded.metric.network for loaded in metrics if loaded.metric.network is not None
-    }
-    features = {key: Features(key, images, len(records)) for key in networks}
-    values: dict[tuple[str, str], NDArray[np.float64]] = {}
-    notes: dict[tuple[str, str], list[str]] = {}
-    errors: dict[str, Exception] = {}
-    with progress(len(records), unit=" images", label=f"score {run.manifest.system.name}") as bar:
-        for batch in _batches(run, records, batch_size):
-            at = list(batch.positions)
-            found = {key: features[key].of(at, batch.images, network) for key, network in networks.items()}
-            for loaded in metrics:
-                if not isinstance(loaded.metric, ImageMetric) or loaded.alias in errors:
-                    continue
-                network = loaded.metric.network
-                try:
-                    scored = loaded.metric.score(batch.images, found[network.key] if network else None, batch.prompts)
-                    _check_scored(loaded, scored.values, len(at))
-                except Exception as error:  # noqa: BLE001  told when the other metrics are done and on disk
-                    errors[loaded.alias] = _of_metric(loaded, error)
-                    continue
-                for name, part in scored.values.items():
-                    values.setdefault((loaded.alias, name), np.full(len(records), np.nan))[at] = part
-                for name, texts in scored.notes.items():
-                    column = notes.setdefault((loaded.alias, name), [""] * len(records))
-                    for position, text in zip(at, texts, strict=True):
-                        column[position] = text
-            bar.update(len(at))
-    return Measured(values, notes, features, errors)
+def _do(work: Work, batch_size: int, tell: Tell | None = None) -> None:
+    """Reads each image that must be seen once, then does what features alone are enough for."""
+    if not work.metrics:
+        return
+    known, left = len(work.mine) - len(work.to_do), set(work.to_do)
+    label = f"score {_name(work.run)}"
+    with progress(len(work.mine), unit=" images", label=label, done=known, shown=tell is None) as bar:
+
+        def done(positions: Iterable[int]) -> None:
+            new = left.intersection(positions)
+            left.difference_update(new)
+            bar.update(len(new))
+            if tell is not None:
+                tell(len(new))
+
+        later = set(work.from_features)
+        try:
+            for batch in _batches(work.run, work.records, batch_size, work.to_see):
+                work.see(batch.positions, batch.images)
+                done(index for index in batch.positions if index not in later)
+                if not work.living:
+                    return
+            for prompt in work.mixed:
+                positions = work.positions(prompt)
+                work.see_prompt(prompt, [read_drawn(work.run, work.records[index]) for index in positions])
+                done(index for index in positions if index not in later)
+            for first in range(0, len(work.records), AT_ONCE):
+                positions = sorted(later.intersection(range(first, first + AT_ONCE)))
+                work.look_up(positions)
+                done(positions)
+            work.prompts_from_features()
+            done(list(left))
+        finally:  # Also of a command that is interrupted.
+            work.close()
+    if tell is None:
+        say(f"{_name(work.run)}: {work.summary()}")
 
 
-def _of_metric(loaded: Loaded, error: Exception) -> Exception:
-    """Names the metric in an error that is not for the user to put right, keeping its cause."""
-    if isinstance(error, UserError):
-        return error
-    named = RuntimeError(f"metric {loaded.alias} failed: {type(error).__name__}: {error}")
-    named.__cause__ = error
-    return named
+def _name(run: Run) -> str:
+    return run.manifest.system.name
 
 
-def _groups(records: Sequence[Record]) -> NDArray[np.int64]:
-    """Deals the prompts, shuffled by a fixed seed, into 50 groups or as many as there are prompts; samples stay together."""
-    prompts = sorted({record.prompt for record in records})
-    dealt = np.random.default_rng(0).permutation(len(prompts)) % min(50, len(prompts))
-    group = dict(zip(prompts, dealt, strict=True))
-    return np.array([group[record.prompt] for record in records], np.int64)
-
-
-def _batches(run: Run, records: Sequence[Record], batch_size: int) -> Iterator[Batch]:
-    parts = by_size(sizes_of(records), batch_size)
+def _batches(
+    run: Run, records: Sequence[Record], batch_size: int, positions: Sequence[int] | None = None
+) -> Iterator[Batch]:
+    """Yields the images at some positions, or all."""
+    parts = by_size(sizes_of(records), batch_size, positions)
     for part, images in read_ahead(parts, lambda index: read_drawn(run, records[index])):
         yield Batch(part, images, [run.prompts[records[index].prompt] for index in part])
-
-
-def _check_scored(loaded: Loaded, values: Mapping[str, NDArray[np.float64]], count: int) -> None:
-    wrong = values.keys() ^ loaded.metric.outputs.keys()
-    if wrong:
-        raise UserError(f"metric {loaded.alias}: its values and its outputs disagree on {', '.join(sorted(wrong))}")
-    for name, part in values.items():
-        if np.shape(part) != (count,):
-            raise UserError(
-                f"metric {loaded.alias}: {name} has shape {np.shape(part)} for {count} images; needed is ({count},)"
-            )
-        if np.isinf(part).any():
-            raise UserError(
-                f"metric {loaded.alias}: {name} is infinite; a value is finite, or NaN where it does not apply"
-            )
-
-
-def _mean_scores(run: Run, loaded: Loaded, file: ScoreFile, over: Over) -> list[Score]:
-    """Returns the means of an image metric, over all prompts and by category in file order."""
-    table = file.table()
-    scores: list[Score] = []
-    for name, output in loaded.metric.outputs.items():
-        column, prompts = table[name].to_numpy(np.float64), table["prompt"].tolist()
-        scores += _rows(run, file, name, output, None, estimate(column, prompts, output.kind, over))
-        for category in dict.fromkeys(p.category for p in run.prompt_set.prompts if p.category is not None):
-            part = table[table["category"] == category]
-            if len(part):
-                found = estimate(part[name].to_numpy(np.float64), part["prompt"].tolist(), output.kind, over)
-                scores += _rows(run, file, name, output, category, found)
-    return scores
-
-
-def _set_scores(
-    run: Run, loaded: Loaded, file: ScoreFile, records: Sequence[Record], measured: Measured
-) -> list[Score]:
-    """Returns the values of a set metric with their delete-a-group jackknife intervals; it has none by category."""
-    metric = loaded.metric
-    if not isinstance(metric, SetMetric):
-        return []
-    array, groups = measured.features[metric.network.key].array, _groups(records)
-    least, n_prompts = getattr(metric, "least", 1), len({record.prompt for record in records})
-    few = f"it needs at least {least} images"
-    if len(records) < least:
-        nothing = Estimate(None, None, few, len(records), n_prompts)
-        return [row for name, output in metric.outputs.items() for row in _rows(run, file, name, output, None, nothing)]
-    whole = metric.compute(array)
-    paths = [run.place(record).file for record in records]
-    of_files = metric.from_files(paths) if hasattr(metric, "from_files") else {}
-    can_spare = len(records) - np.bincount(groups).max() >= least
-    with_interval = getattr(metric, "with_interval", True)
-    parts = metric.leave_out(array, groups) if can_spare and with_interval else {}
-    scores: list[Score] = []
-    for name, output in metric.outputs.items():
-        if name in of_files:
-            value, reason = of_files[name]
-            given = Estimate(value, None, reason, len(records), n_prompts)
-            scores += _rows(run, file, name, output, None, given)
-            continue
-        left_out = np.asarray(parts.get(name, []), np.float64)
-        if not np.isfinite([whole[name], *left_out]).all():
-            raise UserError(
-                f"metric {loaded.alias}: {name} is {whole[name]}, or not finite without a group; a set has a finite value"
-            )
-        found = jackknife(float(whole[name]), left_out, n=len(records), n_prompts=n_prompts)
-        if not can_spare:
-            found = found._replace(reason=f"{few} without any group of prompts")
-        elif not with_interval:
-            found = found._replace(reason=LEFT_OUT)
-        scores += _rows(run, file, name, output, None, found)
-    return scores
-
-
-def _remarks(run: Run, loaded: Loaded, records: Sequence[Record]) -> list[str]:
-    drawn = {record.prompt for record in records}
-    prompts = [prompt for prompt in run.prompt_set.prompts if prompt.id in drawn]
-    return list(loaded.metric.remarks(prompts)) if hasattr(loaded.metric, "remarks") else []
-
-
-def _rows(run: Run, file: ScoreFile, name: str, output: Output, category: str | None, found: Estimate) -> list[Score]:
-    kind: Kind = output.kind
-    names = [None, name] if output.main else [name]
-    system = run.manifest.system.name
-    return [
-        Score(
-            run=run.path.resolve().name,
-            system=system,
-            metric=file.metric,
-            output=shown,
-            category=category,
-            value=found.value,
-            interval=found.interval,
-            reason=found.reason,
-            n=found.n,
-            n_prompts=found.n_prompts,
-            higher_is_better=output.higher_is_better,
-            kind=kind,
-            protocol=file.protocol,
-        )
-        for shown in names
-    ]
-
-
-def _write_table(run: Run, loaded: Loaded, file: ScoreFile, records: Sequence[Record], measured: Measured) -> str:
-    """Writes the values of each image, and returns the file's sha256."""
-    import pandas as pd
-
-    table = pd.DataFrame(
-        {
-            "prompt": [record.prompt for record in records],
-            "sample": [record.sample for record in records],
-            "category": [run.prompts[record.prompt].category for record in records],
-            **{name: measured.values[loaded.alias, name] for name in loaded.metric.outputs},
-            **{f"note_{name}": column for (alias, name), column in measured.notes.items() if alias == loaded.alias},
-        }
-    )
-    stream = io.BytesIO()
-    table.to_parquet(stream, index=False)
-    write_atomic(file.path.with_suffix(".parquet"), stream.getvalue())
-    return hashlib.sha256(stream.getvalue()).hexdigest()

@@ -132,7 +132,10 @@ def _facts(section: Section, prompts: set[str]) -> dict[tuple[str, str], _Facts]
             if not file.path.with_suffix(".parquet").is_file():
                 continue
             table = file.table()
-            shown = table[(table["sample"] == SAMPLE) & table["prompt"].isin(prompts)]
+            of_sample = (
+                table["sample"] == SAMPLE if "sample" in table else True
+            )  # Else one value for all of a prompt's.
+            shown = table[table["prompt"].isin(prompts) & of_sample]
             for row in shown.to_dict("records"):
                 own = facts.setdefault((system, row["prompt"]), _Facts([], []))
                 values = [row[name] for name in mains if name in row]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from drawbench.cli.options import check_device, device_option, metric_option, over_option, resolve_device, set_option
+from drawbench.cli.workers import worker_devices
 from drawbench.errors import AssetMissing, UserError
 from drawbench.plugins import call, find, parse_named, source
 from drawbench.settings import on_record, parse_settings, resolve, takes
 
 if TYPE_CHECKING:
+    from drawbench.executors.shard import Shard
     from drawbench.interfaces import Score
-    from drawbench.metrics.stream import Loaded
+    from drawbench.intervals import Over
+    from drawbench.metrics.scoring import Loaded
     from drawbench.scores import ScoreFile
     from drawbench.store import Run
 
@@ -34,6 +38,18 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of the networks that the metrics use; it is part of a number's protocol.",
 )
+@click.option(
+    "--processes",
+    default="1",
+    show_default=True,
+    metavar="N|auto",
+    help="Processes of this machine that measure at once, dealt to its GPUs in turn; auto: one for each GPU.",
+)
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Measure only the I-th of N parts of the prompts, from 1; the command without it joins what there is.",
+)
 @set_option
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON list.")
 def score(
@@ -43,25 +59,43 @@ def score(
     over: str,
     device: str,
     dtype: str,
+    processes: str,
+    shard: str | None,
     settings: Sequence[str],
     as_json: bool,
 ) -> None:
     """Measure runs; scores and per-image values are kept in RUN/scores. What is there already is not computed again.
 
+    Killed, the same command goes on from what was computed. Several machines that share the runs and the cache can each do a
+    part (--shard 1/2, --shard 2/2); the command without --shard then writes the scores.
+
     \b
-    Example:
+    Examples:
       drawbench score out/sd-drawbench --metric text_rendering --metric image_stats
       drawbench score out/* --metric clip_score --set clip_score.model=ViT-L-14 --json
+      drawbench score out/sd-coco --metric clip_score --processes 2
     """
+    from drawbench.executors.shard import find_shard
     from drawbench.store import Run
 
     if not metrics:
         raise UserError("give at least one --metric; `drawbench list metrics` lists them")
     check_device(device)
     named = parse_named(metrics)
+    part = find_shard(shard, {})  # By hand only: an array of jobs may well score a run in each.
+    if shard is not None and processes != "1":
+        raise UserError("--shard and --processes both divide the work; give one of them")
+    devices = worker_devices(processes, device if processes == "1" else resolve_device(device))
     opened = [Run.open(path) for path in runs]
     loaded = load_metrics(named, parse_settings(settings, list(named)), device, dtype, reference)
-    files = score_each(opened, loaded, over)
+    if part.count > 1:
+        for run in opened:
+            click.echo(_score_part(run, loaded, part), err=as_json)
+        if as_json:
+            click.echo("[]")  # Scores come when the parts are joined.
+        return
+    make = partial(load_again, metrics, settings, dtype, reference)
+    files = score_each(opened, loaded, over, partial(_in_processes, make, devices) if len(devices) > 1 else None)
     if as_json:
         from drawbench.scores import score_to_json
 
@@ -101,6 +135,32 @@ def report(paths: Sequence[Path], output: Path) -> None:
     click.echo(f"report: {output}")
 
 
+def _score_part(run: Run, loaded: Sequence[Loaded], part: Shard) -> str:
+    from drawbench.metrics.stream import score_part
+
+    left = score_part(run, loaded, part)
+    then = (
+        f"{left} images remain for the other parts"
+        if left
+        else "nothing remains: the command without --shard joins them"
+    )
+    return f"{run.path}: {part.line()} is measured; {then}"
+
+
+def _in_processes(make: Callable[[str], Sequence[Loaded]], devices: Sequence[str], run: Run, count: int) -> None:
+    from drawbench.metrics.score_processes import measure_in_processes
+
+    measure_in_processes(run, make, devices[:count], count)
+
+
+def load_again(
+    metrics: Sequence[str], settings: Sequence[str], dtype: str, reference: str | None, device: str
+) -> list[Loaded]:
+    """Builds the metrics from what was typed: what a process calls that measures for this one."""
+    named = parse_named(metrics)
+    return load_metrics(named, parse_settings(settings, list(named)), device, dtype, reference)
+
+
 def load_metrics(
     named: Mapping[str, str],
     settings: Mapping[str, Mapping[str, str]],
@@ -110,8 +170,8 @@ def load_metrics(
     skipped: dict[str, str] | None = None,
 ) -> list[Loaded]:
     """Builds the metrics; with ``skipped``, one whose weights are missing is entered there instead of ending all."""
-    from drawbench.interfaces import ImageMetric, SetMetric
-    from drawbench.metrics.stream import Loaded
+    from drawbench.interfaces import ImageMetric, PromptMetric, SetMetric
+    from drawbench.metrics.scoring import Loaded
 
     loaded = []
     referenced = False
@@ -131,10 +191,10 @@ def load_metrics(
                 raise
             skipped[alias] = str(error)
             continue
-        if not isinstance(metric, ImageMetric | SetMetric):
+        if not isinstance(metric, ImageMetric | SetMetric | PromptMetric):
             raise UserError(
                 f"metric {name!r} of {plugin.package} gave {type(metric).__name__}, which lacks one of: outputs, network, "
-                "protocol(), and score() or compute() and leave_out()"
+                "protocol(), and score(), score_prompt(), or compute() and leave_out()"
             )
         if [output.main for output in metric.outputs.values()].count(True) != 1:
             raise UserError(f"metric {name!r} of {plugin.package} must have exactly one main output")
@@ -147,15 +207,18 @@ def load_metrics(
     return loaded
 
 
-def score_each(runs: Sequence[Run], loaded: Sequence[Loaded], over: str) -> list[ScoreFile]:
-    """Scores every run by every metric, and says of which planned images there is nothing to score."""
+def score_each(
+    runs: Sequence[Run], loaded: Sequence[Loaded], over: str, share: Callable[[Run, int], None] | None = None
+) -> list[ScoreFile]:
+    """Scores every run by every metric.
+
+    ``share``, where there is one, has other processes measure parts of a run of so many images first.
+    """
     from drawbench.metrics.stream import score_run
 
-    for run in runs:
-        planned, drawn = len(run.items()), len(run.drawn())
-        if drawn < planned:
-            click.echo(f"note: {run.path}: {planned - drawn} of {planned} planned images are not drawn", err=True)
-    return [file for run in runs for file in score_run(run, loaded, over="samples" if over == "samples" else "prompts")]
+    shared = {run: partial(share, run) for run in runs} if share is not None else {}
+    seeds: Over = "samples" if over == "samples" else "prompts"
+    return [file for run in runs for file in score_run(run, loaded, over=seeds, share=shared.get(run))]
 
 
 def _is_told(row: Score, file: ScoreFile) -> bool:

@@ -188,8 +188,8 @@ class _Pool:
 def work(pipe: Connection, path: Path, make: Make, device: str, threads: int, parent: int) -> None:
     """What each process does: builds its generator, then draws what it is dealt until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends us.
-    _die_with(parent)
-    _limit_threads(threads)
+    die_with(parent)
+    limit_threads(threads)
     talking = threading.Lock()
 
     def tell(kind: str, content: Any = None) -> None:
@@ -201,7 +201,7 @@ def work(pipe: Connection, path: Path, make: Make, device: str, threads: int, pa
         if error is None:
             tell("records", writing.result())
         else:
-            tell("error", _sendable(error))
+            tell("error", sendable(error))
 
     try:
         run = Run.open(path)
@@ -240,15 +240,15 @@ def work(pipe: Connection, path: Path, make: Make, device: str, threads: int, pa
                     before.result()
                     raise UserError(ended)
     except Exception as error:  # noqa: BLE001  the parent raises it
-        tell("error", _sendable(error))
+        tell("error", sendable(error))
 
 
-def _sendable(error: BaseException) -> Any:
+def sendable(error: BaseException) -> Any:
     """Returns an error as it is where the command line has words for it, else as text."""
     return error if isinstance(error, UserError | OSError) else f"{type(error).__name__}: {error}"
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Ends this process when its parent is killed, so that nobody draws behind a claim that was given up (Linux)."""
     if sys.platform.startswith("linux"):
         import ctypes
@@ -258,7 +258,7 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def _limit_threads(threads: int) -> None:
+def limit_threads(threads: int) -> None:
     """Shares the machine's cores among the processes, unless somebody has said how."""
     if "OMP_NUM_THREADS" in os.environ:
         return

@@ -310,6 +310,14 @@ def test_huge_images_come_in_smaller_batches():
     assert by_size([(8, 8), (12, 8), (8, 8)], 16) == [[0, 2], [1]]
 
 
+def test_batches_that_are_left_stay_as_they_were_and_small_remains_are_joined():
+    sizes = [(8, 8)] * 7 + [(9, 9)] * 3
+    assert by_size(sizes, 3) == [[0, 1, 2], [3, 4, 5], [6], [7, 8, 9]]
+    assert by_size(sizes, 3, [3, 4, 5, 6, 8]) == [[3, 4, 5], [6], [8]]
+    assert by_size(sizes, 3, [0, 1, 3, 5, 7, 8, 9]) == [[0, 1, 3], [5], [7, 8, 9]]
+    assert by_size(sizes, 3, []) == []
+
+
 def test_a_further_output_is_scored_and_what_needs_files_has_them(run):
     class WithFiles(SetMean):
         outputs = SetMean.outputs | {"files": Output(None, "set"), "none": Output(None, "set")}
