@@ -19,7 +19,7 @@ from drawbench.journal import Record, now
 from drawbench.metrics.batches import by_size, read_ahead, read_drawn, sizes_of
 from drawbench.metrics.features import Features
 from drawbench.progress import progress
-from drawbench.protocol import make_protocol
+from drawbench.protocol import digest, make_protocol
 from drawbench.scores import ScoreFile, images_digest, scores_path, write_scores
 from drawbench.store import Run
 
@@ -82,7 +82,7 @@ def score_run(run: Run, metrics: Sequence[Loaded], *, over: Over = "prompts", ba
             if isinstance(loaded.metric, ImageMetric):
                 file = file._replace(table_sha256=_write_table(run, loaded, file, records, measured))
             else:
-                file = file._replace(scores=_set_scores(run, loaded, file, records, measured))
+                file = _with_set_scores(run, loaded, file, records, measured)
         else:
             file = before[file.path]
         if isinstance(loaded.metric, ImageMetric):  # From the table, so that another --over reads no image again.
@@ -206,25 +206,30 @@ def _mean_scores(run: Run, loaded: Loaded, file: ScoreFile, over: Over) -> list[
     return scores
 
 
-def _set_scores(
+def _with_set_scores(
     run: Run, loaded: Loaded, file: ScoreFile, records: Sequence[Record], measured: Measured
-) -> list[Score]:
-    """Returns the values of a set metric with their delete-a-group jackknife intervals; it has none by category."""
+) -> ScoreFile:
+    """Adds the values of a set metric with their delete-a-group jackknife intervals; it has none by category.
+
+    The values without each group are kept too: the difference of two systems has its own jackknife.
+    """
     metric = loaded.metric
     if not isinstance(metric, SetMetric):
-        return []
+        return file
     array, groups = measured.features[metric.network.key].array, _groups(records)
     least, n_prompts = getattr(metric, "least", 1), len({record.prompt for record in records})
     few = f"it needs at least {least} images"
     if len(records) < least:
         nothing = Estimate(None, None, few, len(records), n_prompts)
-        return [row for name, output in metric.outputs.items() for row in _rows(run, file, name, output, None, nothing)]
+        rows = [row for name, output in metric.outputs.items() for row in _rows(run, file, name, output, None, nothing)]
+        return file._replace(scores=rows)
     whole = metric.compute(array)
     paths = [run.place(record).file for record in records]
     of_files = metric.from_files(paths) if hasattr(metric, "from_files") else {}
     can_spare = len(records) - np.bincount(groups).max() >= least
     parts = metric.leave_out(array, groups) if can_spare else {}
     scores: list[Score] = []
+    kept: dict[str, list[float]] = {}
     for name, output in metric.outputs.items():
         if name in of_files:
             value, reason = of_files[name]
@@ -240,7 +245,9 @@ def _set_scores(
         if not can_spare:
             found = found._replace(reason=f"{few} without any group of prompts")
         scores += _rows(run, file, name, output, None, found)
-    return scores
+        kept[name] = left_out.tolist()
+    members = sorted({(int(group), record.prompt) for group, record in zip(groups, records, strict=True)})
+    return file._replace(scores=scores, left_out=kept, groups_sha256=digest(members))
 
 
 def _remarks(run: Run, loaded: Loaded, records: Sequence[Record]) -> list[str]:

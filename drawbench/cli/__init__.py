@@ -7,6 +7,7 @@ import sys
 import click
 
 from drawbench import __version__
+from drawbench.cli.compare import compare
 from drawbench.cli.draw import generate, run
 from drawbench.cli.encode import encode
 from drawbench.cli.examine import doctor, list_, verify
@@ -24,6 +25,7 @@ Examples:
   drawbench run --generator sd=folder --set sd.path=images/ --prompts drawbench -o out
   drawbench score out/sd-drawbench --metric text_rendering
   drawbench report out/*-drawbench -o report.html
+  drawbench compare out/sd14-drawbench out/sd15-drawbench
 
 \b
 Exit codes: 0 ok; 1 finished, with failed items (verify: damage, doctor: a failed check);
@@ -39,7 +41,7 @@ def cli() -> None:
     """A text-to-image benchmark centred on DrawBench: from prompts to images, scores with intervals, and a report."""
 
 
-for _command in (run, generate, score, report, train, study, rate, encode, export, verify, list_, doctor):
+for _command in (run, generate, score, report, compare, train, study, rate, encode, export, verify, list_, doctor):
     cli.add_command(_command)
 for _command in (analyse, power, simulate):
     study.add_command(_command)

@@ -53,7 +53,7 @@ def loaded_by(*arguments):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "generate", "score", "report", "encode", "export", "verify", "list", "doctor"]
+    "command", ["", "run", "generate", "score", "report", "encode", "export", "verify", "list", "doctor", "compare"]
 )
 def test_every_help_teaches_with_an_example(drawbench, command):
     code, out, _ = drawbench(*command.split(), "--help")
