@@ -101,6 +101,9 @@ class Clip:
         import torch
         from PIL import Image
 
+        from drawbench.metrics.guard import check_images
+
+        check_images("CLIP", images)
         pictures = [Image.fromarray(image) for image in images.permute(0, 2, 3, 1).numpy()]
         inputs = torch.stack([self._preprocess(picture) for picture in pictures]).to(self._device, self._dtype)
         with torch.no_grad():

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from drawbench.errors import UserError
 from drawbench.metrics.frechet_metric import FrechetDistance
+from drawbench.metrics.guard import check_images
 from drawbench.metrics.inception import FEATURES, SIZE
 from drawbench.metrics.inception_weights import Weights, load_inception
 from drawbench.metrics.reference import find_reference
@@ -113,6 +114,7 @@ class InceptionFeatures:
         self.key = digest(self.fields)
 
     def __call__(self, images: Tensor) -> Tensor:
+        check_images("FID's Inception", images)
         middle = self._prepare.middle
         if self._before != "none":
             images = centred(images, int(self._before))
