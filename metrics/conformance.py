@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from drawbench.interfaces import ImageMetric, Output, Prompt, PromptMetric, SetMetric
 from drawbench.intervals import paired_difference
 from drawbench.metrics.batches import by_size
-from drawbench.metrics.conformance_images import Picture, altered, blurred, inverted, noisy, pictures, swapped
+from drawbench.metrics.conformance_images import (
+    SIDE,
+    Picture,
+    altered,
+    blurred,
+    inverted,
+    noisy,
+    pictures,
+    swapped,
+)
 from drawbench.protocol import canonical_json
 
 Metric = ImageMetric | SetMetric | PromptMetric
@@ -51,14 +60,19 @@ class Subject(NamedTuple):
 
 
 def examine(
-    build: Callable[[str | None], Metric], *, reference: str | None, takes_reference: bool, folder: Path
+    build: Callable[[str | None], Metric],
+    *,
+    reference: str | None,
+    takes_reference: bool,
+    folder: Path,
+    side: int = SIDE,
 ) -> list[Check]:
-    """Examines a metric that ``build(reference)`` makes.
+    """Examines a metric that ``build(reference)`` makes, on scenes of ``side`` pixels.
 
     A metric that takes a reference is given the test images themselves, written into ``folder``, where the user gives none: their
     distance from themselves must then be the best.
     """
-    shown = pictures()
+    shown = pictures(side)
     own = takes_reference and reference is None
     if own:
         _write(shown, folder)
@@ -341,7 +355,9 @@ def _seen(subject: Subject, base: Values) -> Iterator[Check]:
         return
     reads = False
     if isinstance(metric, ImageMetric):
-        others = [it.with_prompt(shown[(index + 7) % len(shown)].prompt) for index, it in enumerate(shown)]
+        scenes = [it.prompt for it in shown if it.scene]
+        turned = dict(zip((prompt.id for prompt in scenes), [*scenes[7:], *scenes[:7]], strict=True))
+        others = [it.with_prompt(turned.get(it.prompt.id, it.prompt)) for it in shown]
         wrong = values(metric, others)
         reads = any(_differs(base[name], wrong[name]) for name in base)
         yield _prompts(subject, base, wrong, reads)

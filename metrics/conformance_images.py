@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from random import Random
 
 import numpy as np
@@ -16,9 +17,10 @@ from drawbench.shapes.renderer import render
 
 Pixels = NDArray[np.uint8]
 
-_SIDE = 256
+SIDE = 256
 """Of a scene, in pixels: its words can be read."""
-_PER_CATEGORY = {"Text": 3, "Misspellings": 1, "Rare Words": 1}
+_PER_CATEGORY = {"Text": 8, "Misspellings": 1, "Rare Words": 1}
+"""Two of the others. Of fewer than six images that a metric applies to, no test of theirs can say anything."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,27 @@ class Picture:
         return replace(self, prompt=prompt)
 
 
-def pictures() -> list[Picture]:
-    """Returns 21 scenes of all categories and 8 photographs of another size; every call gives the same."""
+def pictures(side: int = SIDE) -> list[Picture]:
+    """Returns 26 scenes of all categories, 8 photographs of another size and a black image; every call gives the same."""
+    return list(_pictures(side))
+
+
+@cache
+def _pictures(side: int) -> tuple[Picture, ...]:
+    height, width = side * 5 // 8, side * 7 // 8
     taken: dict[str | None, int] = {}
     found = []
     for prompt in shapes().prompts:
         taken[prompt.category] = taken.get(prompt.category, 0) + 1
         scene = scene_of(prompt)
         if scene is not None and taken[prompt.category] <= _PER_CATEGORY.get(prompt.category or "", 2):
-            picture = render(arrange(scene, Random(f"conformance/{prompt.id}")), _SIDE)  # noqa: S311  no secret
+            picture = render(arrange(scene, Random(f"conformance/{prompt.id}")), side)  # noqa: S311  no secret
             found.append(Picture(np.ascontiguousarray(picture.transpose(2, 0, 1)), prompt, True))
     for number in range(8):
         prompt = Prompt(f"photograph-{number}", f"A photograph of a landscape, number {number}.", "photographs")
-        found.append(Picture(photograph(number, 160, 224), prompt, False))
-    return found
+        found.append(Picture(photograph(number, height, width), prompt, False))
+    black = Prompt("black", "A photograph that a safety filter has blackened.", "photographs")
+    return (*found, Picture(np.zeros((3, height, width), np.uint8), black, False))
 
 
 def photograph(number: int, height: int, width: int) -> Pixels:
@@ -64,7 +73,7 @@ def photograph(number: int, height: int, width: int) -> Pixels:
     low, high = rng.uniform(60, 200, (2, 3, 1, 1))
     values = np.where(rows, low, high) + 32 * field
     for _ in range(3):
-        y, x, size = rng.integers(0, height), rng.integers(0, width), rng.integers(12, 40)
+        y, x, size = rng.integers(0, height), rng.integers(0, width), rng.integers(height // 12, height // 4)
         values[:, y : y + size, x : x + size] = rng.uniform(0, 255, (3, 1, 1))
     rounded: Pixels = values.round().clip(0, 255).astype(np.uint8)
     return rounded
@@ -105,6 +114,7 @@ def blurred(radius: float) -> Callable[[Pixels, int], Pixels]:
 
         sigma = radius * pixels.shape[1] / 1000
         smooth = gaussian_filter(pixels.astype(np.float64), (0, sigma, sigma), mode="nearest")
-        return smooth.round().clip(0, 255).astype(np.uint8)
+        rounded: Pixels = smooth.round().clip(0, 255).astype(np.uint8)
+        return rounded
 
     return change
