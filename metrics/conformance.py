@@ -432,7 +432,7 @@ def _worse(subject: Subject, base: Values, name: str, found: Sequence[Values], b
             return Check(
                 name, "BAD", f"step {number + 1} of {len(found)} scores better than the step before ({gain})", how
             )
-    if (reads or subject.references_itself) and not _better(subject, base, found[-1]):
+    if (reads or subject.references_itself) and not _lead(subject, base, found[-1]) > 0:
         return Check(name, "BAD", f"the most {name} scores as well as none", how)
     return Check(
         name, "ok", "the more of it, the worse" if reads or subject.references_itself else "no more of it scores better"
@@ -461,6 +461,16 @@ def _better(subject: Subject, one: Values, other: Values) -> str:
     if found.value is None or found.p is None or found.p > 0.05 or sign * found.value <= 0:
         return ""
     return f"{name} {sum(sides[0].values()) / len(at):.4g} against {sum(sides[1].values()) / len(at):.4g}"
+
+
+def _lead(subject: Subject, one: Values, other: Values) -> float:
+    """Returns by how much the main output of one is better, of few images too, where no test can say anything."""
+    name = _main(subject.metric)
+    sign = 1.0 if subject.metric.outputs[name].higher_is_better else -1.0
+    if isinstance(subject.metric, SetMetric):
+        return sign * float(one[name][0] - other[name][0])
+    at = [index for index, it in enumerate(subject.shown) if it.scene]
+    return sign * float(np.nansum(one[name][at] - other[name][at]))
 
 
 def _main(metric: Metric) -> str:
