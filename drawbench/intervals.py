@@ -169,7 +169,7 @@ def jackknife(value: float, left_out: NDArray[np.float64], *, n: int, n_prompts:
     count = len(left_out)
     if count < 2:
         return Estimate(value, None, _ONE_PROMPT, n, n_prompts)
-    spread = sqrt((count - 1) / count * fsum((left_out - _mean(left_out)) ** 2))
+    spread = _jackknife_spread(left_out)
     if spread <= _TIE * abs(value):
         return Estimate(
             value,
@@ -181,6 +181,42 @@ def jackknife(value: float, left_out: NDArray[np.float64], *, n: int, n_prompts:
     reach = float(special.stdtrit(count - 1, _upper(level))) * spread
     method = f"delete-a-group jackknife, {count} groups of prompts"
     return Estimate(value, Interval(value - reach, value + reach, method, "prompts", level), None, n, n_prompts)
+
+
+def jackknife_difference(
+    a: float,
+    b: float,
+    left_out_a: NDArray[np.float64],
+    left_out_b: NDArray[np.float64],
+    n_prompts: int,
+    level: float = 0.95,
+) -> Difference:
+    """Returns A minus B for two systems' values of one set metric, with the delete-a-group jackknife of the difference.
+
+    ``left_out_…`` are each system's J values without one group of prompts, and the groups are the same prompts for both: what
+    makes a group hard for both drops out of the difference, as in a paired test. p is that of t, the difference over its
+    jackknife error with J - 1 degrees of freedom: it and the interval are two forms of one statement.
+    """
+    value, parts = a - b, left_out_a - left_out_b
+    count = len(parts)
+    if count < 2:
+        return Difference(value, None, _ONE_PROMPT, None, None, n_prompts)
+    spread = _jackknife_spread(parts)
+    if spread <= _TIE * max(abs(a), abs(b)):
+        reason = "no group of prompts moves the difference: its spread cannot be estimated"
+        return Difference(value, None, reason, None, None, n_prompts)
+    reach = float(special.stdtrit(count - 1, _upper(level))) * spread
+    method = f"delete-a-group jackknife of the difference, {count} groups of prompts"
+    p = 2 * float(special.stdtr(count - 1, -abs(value) / spread))
+    p_method = f"t of the jackknife, {count - 1} degrees of freedom"
+    return Difference(
+        value, Interval(value - reach, value + reach, method, "prompts", level), None, p, p_method, n_prompts
+    )
+
+
+def _jackknife_spread(left_out: NDArray[np.float64]) -> float:
+    count = len(left_out)
+    return sqrt((count - 1) / count * fsum((left_out - _mean(left_out)) ** 2))
 
 
 def _grouped(values: NDArray[np.float64], prompts: Sequence[str]) -> dict[str, list[float]]:

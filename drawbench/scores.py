@@ -36,6 +36,10 @@ class ScoreFile(NamedTuple):
     """Of the Parquet file with the per-image values; None: a set metric, which has none."""
     drawbench: str = __version__
     """What computed it: another version computes it anew."""
+    left_out: Mapping[str, Sequence[float]] = {}
+    """Of a set metric: output name → its values without each group of prompts, from which differences have their interval."""
+    groups_sha256: str | None = None
+    """Of the prompts of each group: two sets are paired where it is the same."""
 
     def table(self) -> Any:
         """Returns the per-image values as a pandas DataFrame: prompt, sample, category, outputs, ``note_…``.
@@ -96,6 +100,8 @@ def read_scores(path: Path) -> ScoreFile:
         protocol = MetricProtocol(**content["protocol"])
         scores = [score_from_json(row | {"protocol": content["protocol"]}) for row in content["scores"]]
         names = [name for name in ScoreFile._fields if name not in ("protocol", "scores", "path")]
+        later: dict[str, Any] = {"left_out": {}, "groups_sha256": None}  # Files from before they were kept lack them.
+        content = later | content
         return ScoreFile(**{name: content[name] for name in names}, protocol=protocol, scores=scores, path=path)
     except (ValueError, KeyError, TypeError) as error:
         what = f"{path} cannot be read ({type(error).__name__}: {error})"

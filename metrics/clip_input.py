@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from drawbench.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,10 +37,9 @@ def prepare(images: Tensor, how: Input, device: str) -> Tensor:
     """
     import torch
 
-    if images.dtype != torch.uint8:
-        raise UserError(
-            f"CLIP is given images in {images.dtype}; give uint8 in 0 to 255, not scaled and not normalised"
-        )
+    from drawbench.metrics.guard import check_images
+
+    check_images("CLIP", images)
 
     def one(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.asarray(how.geometry(Image.fromarray(image)))

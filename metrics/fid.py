@@ -17,6 +17,7 @@ from drawbench.devices import cpu_has_bf16
 from drawbench.errors import UserError
 from drawbench.metrics.drift import FrechetWithDrift
 from drawbench.metrics.frechet_metric import FrechetDistance
+from drawbench.metrics.guard import check_images
 from drawbench.metrics.inception import FEATURES, SIZE
 from drawbench.metrics.inception_weights import Weights, load_inception
 from drawbench.metrics.reference import find_reference
@@ -199,6 +200,7 @@ class InceptionFeatures:
         )
 
     def __call__(self, images: Tensor) -> Tensor:
+        check_images("FID's Inception", images)
         # TensorFloat-32, which cuDNN takes by default, has 10 bits: features would depend on the device.
         with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             # A GPU still computes one part while the next is resized: nothing waits before the end.

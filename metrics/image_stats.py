@@ -9,6 +9,7 @@ import numpy as np
 
 from drawbench.errors import UserError
 from drawbench.interfaces import Network, Output, Prompt, Scored
+from drawbench.metrics.guard import check_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,8 @@ class ImageStats:
         "height": Output(higher_is_better=None, kind="mean"),
     }
     network: Network | None = None
+    insensitive_to = ("channel order", "inversion", "noise", "blur")
+    """It looks for images that show nothing, and these still show something."""
 
     def __init__(self, tolerance: int) -> None:
         self.tolerance = tolerance
@@ -40,6 +43,7 @@ class ImageStats:
         return {"tolerance": f"{self.tolerance} of 255"}
 
     def score(self, images: Tensor, features: Tensor | None, prompts: Sequence[Prompt]) -> Scored:
+        check_images("image_stats", images)
         # The higher minus the lower never wraps around, so that bytes are enough.
         low, high = images.amin((2, 3)), images.amax((2, 3))
         constant = ((high - low) <= self.tolerance).all(1).numpy()

@@ -17,7 +17,7 @@ from drawbench.interfaces import ImageMetric, Kind, Output, PromptMetric, Score,
 from drawbench.intervals import Estimate, Over, estimate, jackknife
 from drawbench.journal import Record, now
 from drawbench.metrics.unfinished import Row
-from drawbench.protocol import make_protocol
+from drawbench.protocol import digest, make_protocol
 from drawbench.scores import ScoreFile, scores_path
 from drawbench.store import Run
 
@@ -104,19 +104,23 @@ def _of_prompts(table: Any, name: str, output: Output, over: Over) -> Estimate:
     return found._replace(interval=None, reason=NO_SEEDS) if over == "samples" else found
 
 
-def set_scores(
+def with_set_scores(
     run: Run, loaded: Loaded, file: ScoreFile, records: Sequence[Record], features: NDArray[np.float32]
-) -> list[Score]:
-    """Returns the values of a set metric with their delete-a-group jackknife intervals; it has none by category."""
+) -> ScoreFile:
+    """Adds the values of a set metric with their delete-a-group jackknife intervals; it has none by category.
+
+    The values without each group are kept too: the difference of two systems has its own jackknife.
+    """
     metric = loaded.metric
     if not isinstance(metric, SetMetric):
-        return []
+        return file
     groups = groups_of(records)
     least, n_prompts = getattr(metric, "least", 1), len({record.prompt for record in records})
     few = f"it needs at least {least} images"
     if len(records) < least:
         nothing = Estimate(None, None, few, len(records), n_prompts)
-        return [row for name, output in metric.outputs.items() for row in _rows(run, file, name, output, None, nothing)]
+        rows = [row for name, output in metric.outputs.items() for row in _rows(run, file, name, output, None, nothing)]
+        return file._replace(scores=rows)
     whole = metric.compute(features)
     paths = [run.place(record).file for record in records]
     of_files = metric.from_files(paths) if hasattr(metric, "from_files") else {}
@@ -124,6 +128,7 @@ def set_scores(
     with_interval = getattr(metric, "with_interval", True)
     parts = metric.leave_out(features, groups) if can_spare and with_interval else {}
     scores: list[Score] = []
+    kept: dict[str, list[float]] = {}
     for name, output in metric.outputs.items():
         if name in of_files:
             value, reason = of_files[name]
@@ -141,7 +146,9 @@ def set_scores(
         elif not with_interval:
             found = found._replace(reason=LEFT_OUT)
         scores += _rows(run, file, name, output, None, found)
-    return scores
+        kept[name] = left_out.tolist()
+    members = sorted({(int(group), record.prompt) for group, record in zip(groups, records, strict=True)})
+    return file._replace(scores=scores, left_out=kept, groups_sha256=digest(members))
 
 
 def remarks_of(run: Run, loaded: Loaded, records: Sequence[Record]) -> list[str]:

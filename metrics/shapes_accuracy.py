@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from drawbench.interfaces import Network, Output, Prompt, Scored
+from drawbench.metrics.guard import check_images
 from drawbench.shapes.checker import ATTRIBUTES, check, checker_protocol
 from drawbench.shapes.prompts import scene_of
 
@@ -33,6 +34,7 @@ class ShapesAccuracy:
         return checker_protocol()
 
     def score(self, images: Tensor, features: Tensor | None, prompts: Sequence[Prompt]) -> Scored:
+        check_images("shapes_accuracy", images)
         values = {name: np.full(len(prompts), np.nan) for name in self.outputs}
         wrong = [""] * len(prompts)
         for number, (image, prompt) in enumerate(zip(images, prompts, strict=True)):

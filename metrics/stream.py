@@ -17,7 +17,7 @@ from drawbench.intervals import Over
 from drawbench.journal import Record
 from drawbench.metrics.batches import by_size, read_ahead, read_drawn, sizes_of
 from drawbench.metrics.measuring import Work
-from drawbench.metrics.scoring import LEFT_OUT, mean_scores, remarks_of, score_file, set_scores, write_table
+from drawbench.metrics.scoring import LEFT_OUT, mean_scores, remarks_of, score_file, with_set_scores, write_table
 from drawbench.metrics.scoring import Loaded as Loaded
 from drawbench.progress import progress, say
 from drawbench.scores import ScoreFile, images_digest, write_scores
@@ -78,7 +78,7 @@ def score_run(
             file = file._replace(notes=remarks_of(run, loaded, records))
             if isinstance(loaded.metric, SetMetric):
                 array = work.features[loaded.metric.network.key].array
-                file = file._replace(scores=set_scores(run, loaded, file, records, array))
+                file = with_set_scores(run, loaded, file, records, array)
             else:
                 file = file._replace(table_sha256=write_table(run, loaded, file, records, work.rows(loaded)))
         else:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from drawbench.errors import AssetMissing, UserError
 from drawbench.files import sha256_file
 from drawbench.interfaces import Network, Output, Prompt, Scored
+from drawbench.metrics.guard import check_images
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,6 +74,8 @@ class TextRendering:
         "similarity_ignore_case": Output(higher_is_better=True, kind="mean"),
     }
     network: Network | None = None
+    insensitive_to = ("channel order", "inversion")
+    """Letters of any colour are letters."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader = reader
@@ -84,6 +87,7 @@ class TextRendering:
         }
 
     def score(self, images: Tensor, features: Tensor | None, prompts: Sequence[Prompt]) -> Scored:
+        check_images("text_rendering", images)
         rows, read, wanted = [], [], []
         for image, prompt in zip(images, prompts, strict=True):
             strings = quoted(prompt.text)

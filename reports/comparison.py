@@ -13,7 +13,7 @@ from drawbench.journal import Status, now
 from drawbench.protocol import differences
 from drawbench.reports.human import HumanStudy
 from drawbench.reports.metric_scores import SIZE_FIELD, MetricScores, OutputScores, metrics_of
-from drawbench.reports.pairs import Contrast, Subject, contrasts, judged, pairs
+from drawbench.reports.pairs import Contrast, Subject, contrasts, judged, pairs, set_contrast
 from drawbench.scores import ScoreFile, images_digest
 from drawbench.store import Run, System
 
@@ -113,7 +113,12 @@ def compare(runs: Sequence[Run], skipped: Mapping[str, str] = {}, studies: Seque
     of_name = Counter(same[0].prompt_set.name for same in by_set.values())
     order = list(dict.fromkeys(run.prompt_set.sha256 for run in runs))
     sections = [_section(by_set[sha256], of_name[by_set[sha256][0].prompt_set.name] > 1) for sha256 in order]
-    found = [contrast for section in sections for metric in section.metrics for contrast in _contrasts(section, metric)]
+    found = [
+        contrast
+        for section in sections
+        for metric in section.metrics
+        for contrast in metric_contrasts(section.sha256, section.systems, section.categories, metric)
+    ]
     return Comparison(systems, sections, judged(found), dict(skipped), now(), list(studies))
 
 
@@ -203,19 +208,24 @@ def _read(run: Run) -> tuple[RunFacts, list[Lost]]:
     return facts, lost
 
 
-def _contrasts(section: Section, metric: MetricScores) -> Iterator[Contrast]:
+def metric_contrasts(
+    prompt_set: str, systems: Sequence[str], categories: Sequence[str], metric: MetricScores
+) -> Iterator[Contrast]:
+    """Yields the differences in each output of a metric, or why there is none; not yet judged."""
     tables = {}
     for system, file in metric.files.items():
         if file.path.with_suffix(".parquet").is_file():
             tables[system] = file.table()
     for output in metric.outputs:
-        subject = Subject(section.sha256, metric.label, output.name, output.main, output.kind, output.higher_is_better)
-        for a, b in pairs(section.systems):
+        subject = Subject(prompt_set, metric.label, output.name, output.main, output.kind, output.higher_is_better)
+        for a, b in pairs(systems):
             why_not = _why_not(metric, output, a, b, tables)
             if why_not:
                 yield Contrast(subject, a, b, None, reason=why_not)
+            elif output.kind == "set":
+                yield set_contrast(subject, a, b, metric.files)
             else:
-                yield from contrasts(subject, a, b, tables, section.categories)
+                yield from contrasts(subject, a, b, tables, categories)
 
 
 def _why_not(metric: MetricScores, output: OutputScores, a: str, b: str, tables: Mapping[str, Any]) -> str | None:
@@ -225,8 +235,11 @@ def _why_not(metric: MetricScores, output: OutputScores, a: str, b: str, tables:
     for mismatch in metric.mismatches:
         if (mismatch.a, mismatch.b) == (a, b) and mismatch.refused:
             return f"the protocols differ in {', '.join(field for field in mismatch.fields if field != SIZE_FIELD)}"
+        if (mismatch.a, mismatch.b) == (a, b) and output.kind == "set":
+            first, second = mismatch.fields[SIZE_FIELD]
+            return f"a value of a whole set depends on how many images it has: {first} and {second}"
     if output.kind == "set":
-        return "one value for a whole set: there is no test prompt by prompt"
+        return None
     for system in (a, b):
         if system not in tables or output.name not in tables[system]:
             return f"the per-image values of {system} are gone; delete the scores and repeat `drawbench score`"

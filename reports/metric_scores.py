@@ -89,13 +89,13 @@ def _metric(label: str, name: str, files: Mapping[str, ScoreFile]) -> MetricScor
         outputs.append(OutputScores(output, output in mains, any_score.kind, any_score.higher_is_better, scores))
     mismatches = []
     for a, b in pairs(list(files)):
-        fields = differences(_identity(files[a]), _identity(files[b]))
+        fields = differences(identity(files[a]), identity(files[b]))
         if fields:
             mismatches.append(Mismatch(label, a, b, fields))
     return MetricScores(label, name, files, sorted(outputs, key=lambda output: not output.main), mismatches)
 
 
-def _identity(file: ScoreFile) -> dict[str, object]:
+def identity(file: ScoreFile) -> dict[str, object]:
     """Returns a protocol's fields and what the intervals speak of: those of seeds and of prompts are not to be compared."""
     over = {score.interval.over for score in file.scores if score.interval}
     return {**file.protocol.fields, **({"interval over": " and ".join(sorted(over))} if over else {})}

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
-from drawbench.interfaces import Interval, Kind
-from drawbench.intervals import holm, paired_difference, prompt_means
+import numpy as np
+
+from drawbench.interfaces import Interval, Kind, Score
+from drawbench.intervals import holm, jackknife_difference, paired_difference, prompt_means
+from drawbench.scores import ScoreFile
 
 Verdict = Literal["better", "differ", "not distinguishable", "not compared"]
 
@@ -83,6 +86,38 @@ def contrasts(subject: Subject, a: str, b: str, tables: Mapping[str, Any], categ
             Contrast(subject, a, b, category, it.value, it.interval, it.reason, it.p, it.p_method, it.n_prompts)
         )
     return found
+
+
+def set_contrast(subject: Subject, a: str, b: str, files: Mapping[str, ScoreFile]) -> Contrast:
+    """Returns the difference of two values of a set metric, from what was kept of both without each group of prompts.
+
+    Where that cannot be paired, the difference stands alone, with the reason why it has no interval; not yet judged.
+    """
+    first, second = (files[system] for system in (a, b))
+    rows = [_overall(file, subject.output) for file in (first, second)]
+    if rows[0].value is None or rows[1].value is None:
+        lacks = a if rows[0].value is None else b
+        return Contrast(
+            subject, a, b, None, reason=f"{lacks} has no value of it: {_overall(files[lacks], subject.output).reason}"
+        )
+    value, n_prompts = rows[0].value - rows[1].value, min(row.n_prompts for row in rows)
+    parts = [np.array(file.left_out.get(subject.output, []), np.float64) for file in (first, second)]
+    for system, part in zip((a, b), parts, strict=True):
+        if len(part) < 2:
+            why = (
+                f"no interval of the difference: {system} has no values without each group of prompts (it was scored without "
+                "an interval, or before they were kept)"
+            )
+            return Contrast(subject, a, b, None, value, reason=why, n_prompts=n_prompts)
+    if first.groups_sha256 != second.groups_sha256:
+        why = "no interval of the difference: the two are of other prompts, and their groups are no pairs"
+        return Contrast(subject, a, b, None, value, reason=why, n_prompts=n_prompts)
+    it = jackknife_difference(rows[0].value, rows[1].value, parts[0], parts[1], n_prompts=n_prompts, level=LEVEL)
+    return Contrast(subject, a, b, None, it.value, it.interval, it.reason, it.p, it.p_method, it.n_prompts)
+
+
+def _overall(file: ScoreFile, output: str) -> Score:
+    return next(row for row in file.scores if row.output == output and row.category is None)
 
 
 def judged(found: Sequence[Contrast]) -> list[Contrast]:

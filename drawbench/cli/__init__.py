@@ -7,6 +7,7 @@ import sys
 import click
 
 from drawbench import __version__
+from drawbench.cli.compare import compare
 from drawbench.cli.draw import generate, run
 from drawbench.cli.encode import encode
 from drawbench.cli.examine import doctor, list_, verify
@@ -28,6 +29,7 @@ Examples:
   drawbench run --generator sd=folder --set sd.path=images/ --prompts drawbench -o out
   drawbench score out/sd-drawbench --metric text_rendering
   drawbench report out/*-drawbench -o report.html
+  drawbench compare out/sd14-drawbench out/sd15-drawbench
 
 \b
 Exit codes: 0 ok; 1 finished, with failed items (verify: damage, doctor: a failed check);
@@ -48,6 +50,7 @@ for _command in (
     generate,
     score,
     report,
+    compare,
     sweep,
     fid_30k,
     explain_fid,

@@ -7,13 +7,16 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import click
 
 from drawbench import __version__
+from drawbench.cli.options import device_option, set_option
 from drawbench.errors import UserError
 
 
@@ -117,16 +120,37 @@ class Check(NamedTuple):
     remedy: str = ""
 
 
-@click.command(short_help="Check this installation.")
+@click.command(short_help="Check this installation, or a metric.")
+@click.option("--metric", metavar="NAME", help="Examine this metric instead: a plug-in's name, or file.py:function.")
+@click.option("--reference", help="What a set metric compares with (default: the test images themselves).")
+@device_option
+@set_option
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as one JSON list.")
 @click.pass_context
-def doctor(context: click.Context, as_json: bool) -> None:
+def doctor(
+    context: click.Context,
+    metric: str | None,
+    reference: str | None,
+    device: str,
+    settings: Sequence[str],
+    as_json: bool,
+) -> None:
     """Check versions, devices, the cache, and that the libraries import beside each other.
 
+    With --metric: run a metric, also one's own, through what must hold of every metric, on images made here: that it refuses
+    floats, sees colours and negatives, does not depend on batches, order or shards, and finds noise and blur worse.
+
     \b
-    Example:
+    Examples:
       drawbench doctor
+      drawbench doctor --metric clip_score --set clip_score.model=shapes
+      drawbench doctor --metric my_metric.py:sharpness
     """
+    if metric is not None:
+        _examine_metric(context, metric, reference, device, settings, as_json)
+        return
+    if reference is not None or settings:
+        raise UserError("--reference and --set are of a metric; say which: drawbench doctor --metric NAME")
     checks = [_python(), *_packages(), _torchvision(), *_devices(), _cache(), _prompts()]
     if as_json:
         click.echo(json.dumps([check._asdict() for check in checks], ensure_ascii=False))
@@ -136,6 +160,38 @@ def doctor(context: click.Context, as_json: bool) -> None:
                 f"{'ok ' if check.ok else 'BAD'} {check.name}: {check.found}{'' if check.ok else f' -> {check.remedy}'}"
             )
     context.exit(0 if all(check.ok for check in checks) else 1)
+
+
+def _examine_metric(
+    context: click.Context, name: str, reference: str | None, device: str, settings: Sequence[str], as_json: bool
+) -> None:
+    from drawbench.cli.measure import load_metrics
+    from drawbench.metrics.conformance import examine
+    from drawbench.plugins import find, parse_named
+    from drawbench.settings import parse_settings, takes
+
+    named = parse_named([name])
+    (alias, plugin_name), *_ = named.items()
+    parsed = parse_settings(settings, list(named))
+    takes_reference = takes(find("metrics", plugin_name).load(), "reference")
+    if reference is not None and not takes_reference:
+        raise UserError(f"--reference {reference}: {alias} takes none")
+    with TemporaryDirectory(prefix="drawbench-doctor-") as folder:
+        checks = examine(
+            lambda given: load_metrics(named, parsed, device, "fp32", given)[0].metric,
+            reference=reference,
+            takes_reference=takes_reference,
+            folder=Path(folder),
+        )
+    if as_json:
+        click.echo(json.dumps([check._asdict() for check in checks], ensure_ascii=False))
+    else:
+        for check in checks:
+            remedy = f" -> {check.remedy}" if check.state == "BAD" else ""
+            click.echo(f"{check.state:4} {check.name}: {check.found}{remedy}")
+        counts = {state: sum(check.state == state for check in checks) for state in ("ok", "BAD", "n.a.")}
+        click.echo(f"{alias}: {', '.join(f'{count} {state}' for state, count in counts.items())}")
+    context.exit(1 if any(check.state == "BAD" for check in checks) else 0)
 
 
 def _python() -> Check:

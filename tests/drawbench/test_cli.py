@@ -53,7 +53,24 @@ def loaded_by(*arguments):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "run", "generate", "score", "report", "sweep", "encode", "export", "verify", "list", "doctor"]
+    "command",
+    [
+        "",
+        "run",
+        "generate",
+        "score",
+        "report",
+        "compare",
+        "sweep",
+        "fid-30k",
+        "explain-fid",
+        "reference make",
+        "encode",
+        "export",
+        "verify",
+        "list",
+        "doctor",
+    ],
 )
 def test_every_help_teaches_with_an_example(drawbench, command):
     code, out, _ = drawbench(*command.split(), "--help")

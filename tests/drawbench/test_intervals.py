@@ -1,4 +1,6 @@
+import json
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +9,16 @@ from statsmodels.stats.multitest import multipletests
 
 from drawbench import intervals
 from drawbench.errors import UserError
-from drawbench.intervals import estimate, holm, jackknife, mean_interval, paired_difference, prompt_means, rate_interval
+from drawbench.intervals import (
+    estimate,
+    holm,
+    jackknife,
+    jackknife_difference,
+    mean_interval,
+    paired_difference,
+    prompt_means,
+    rate_interval,
+)
 
 NAN = float("nan")
 RUNS = 4_000
@@ -466,3 +477,38 @@ def test_means_are_covered_at_full_size(prompts, kind):
         interval = mean_interval(means)
         covered += interval.low <= truth <= interval.high
     assert covered / 20_000 >= 0.93
+
+
+def test_the_jackknife_of_a_difference_of_means_is_a_paired_t_test():
+    rng = np.random.default_rng(1)
+    hard = rng.normal(0, 3, 40)
+    a, b = hard + rng.normal(0.3, 1, 40), hard + rng.normal(0, 1, 40)
+    parts = [(values.sum() - values) / 39 for values in (a, b)]
+    found = jackknife_difference(a.mean(), b.mean(), *parts, n_prompts=40)
+    expected = stats.ttest_rel(a, b)
+    interval = expected.confidence_interval(0.95)
+    assert (found.interval.low, found.interval.high) == pytest.approx((interval.low, interval.high))
+    assert found.p == pytest.approx(expected.pvalue)
+    assert found.p_method == "t of the jackknife, 39 degrees of freedom"
+
+
+def test_a_difference_of_sets_that_no_group_moves_has_its_reason():
+    parts = np.array([1.0, 2.0, 3.0])
+    found = jackknife_difference(5.0, 3.0, parts + 2, parts, n_prompts=3)
+    assert (found.value, found.interval, found.p) == (2.0, None, None)
+    assert found.reason == "no group of prompts moves the difference: its spread cannot be estimated"
+    assert jackknife_difference(1.0, 2.0, parts[:1], parts[:1], n_prompts=1).reason.startswith("only one prompt")
+
+
+def test_the_committed_coverage_table_holds_what_is_claimed():
+    """benchmarks/interval_coverage.py made it: never under 93 % where it is claimed, and what is not claimed stands in it too."""
+    file = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "interval_coverage.json"
+    table = json.loads(file.read_text("utf-8"))
+    assert table["runs"] >= 20_000
+    claimed = [row for row in table["rows"] if row["claimed"]]
+    assert min(row["coverage"] + 3 * row["standard_error"] for row in claimed) >= 0.93
+    of_prompts = [row for row in table["rows"] if "n" not in row]
+    assert {row["prompts"] for row in of_prompts} == {7, 10, 20, 38, 200}
+    assert {row["samples"] for row in of_prompts} == {1, 4, 8}
+    assert {(row["value"], row["what"]) for row in table["rows"] if not row["claimed"]} >= {("Beta(.5, 5)", "mean")}
+    assert {row["value"] for row in table["rows"] if "n" in row} == {"FD", "FD difference", "KID"}

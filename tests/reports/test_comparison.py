@@ -135,10 +135,12 @@ def test_images_without_a_value_are_left_out(tmp_path, toys):
     assert {c.category for c in comparison.contrasts} == {None, "red"}
 
 
-def test_one_value_for_a_whole_set_is_shown_without_a_test(tmp_path, toys):
+def test_a_value_of_a_whole_set_whose_groups_were_not_kept_has_no_test(tmp_path, toys):
     outputs = {"share": Output(higher_is_better=False, kind="set", main=True)}
     comparison = compare(two(tmp_path, toys, lambda p, s: 20.0, lambda p, s: 30.0, outputs))
-    assert overall(comparison).reason == "one value for a whole set: there is no test prompt by prompt"
+    found = overall(comparison)
+    assert (found.value, found.interval, found.p, found.verdict) == (-10.0, None, None, "not compared")
+    assert found.reason.startswith("no interval of the difference: alpha has no values without each group of prompts")
     assert comparison.sections[0].metrics[0].outputs[0].scores["beta"][None].value == 30.0
 
 
