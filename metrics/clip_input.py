@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-
 if TYPE_CHECKING:
     from torch import Tensor
 

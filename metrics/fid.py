@@ -109,7 +109,7 @@ def fid(
             "of them out"
         )
     if resize_before == "none":
-        _refuse_idle(crop=crop, filter=filter, reference_crop=reference_crop, reference_filter=reference_filter)
+        refuse_idle("fid", crop=crop, filter=filter, reference_crop=reference_crop, reference_filter=reference_filter)
     inception = load_inception("fid", weights, device, _DTYPES[dtype])
     network = InceptionFeatures(inception, protocol, device, dtype, resize_before, crop=crop, filter=filter)
     other = InceptionFeatures(
@@ -152,13 +152,14 @@ def _checked_precision(precision: str, dtype: str, device: str) -> str:
     return "bf16"
 
 
-def _refuse_idle(**given: str) -> None:
+def refuse_idle(owner: str, **given: str) -> None:
+    """Refuses choices of the resize to 256 where there is none."""
     idle = {"crop": "center_crop", "filter": "bicubic", "reference_crop": "same", "reference_filter": "same"}
     for key, value in given.items():
         if value != idle[key]:
             raise UserError(
-                f"fid.{key}={value} is a choice of the resize to 256 before the network's own, and there is none "
-                f"(fid.resize_before=none); add --set fid.resize_before=256, or leave fid.{key} out"
+                f"{owner}.{key}={value} is a choice of the resize to 256 before the network's own, and there is none "
+                f"({owner}.resize_before=none); add --set {owner}.resize_before=256, or leave {owner}.{key} out"
             )
 
 

@@ -20,6 +20,7 @@ from drawbench.metrics.frechet import Array, Factored, frechet, without_groups
 from drawbench.metrics.inception import FEATURES
 from drawbench.metrics.pool3 import pool3
 from drawbench.metrics.reference import Reference, find_reference
+from drawbench.metrics.resize import Crop, Filter
 
 _BLOCK = 1024
 """Rows that are float64 at a time."""
@@ -32,6 +33,8 @@ def fid_infinity(
     reference: str | None = None,
     protocol: Protocol = "clean",
     resize_before: Before = "none",
+    crop: Crop = "center_crop",
+    filter: Filter = "bicubic",  # noqa: A002  the option's name
     weights: Path | None = None,
     points: int = 15,
     smallest: int = 5000,
@@ -39,7 +42,7 @@ def fid_infinity(
 ) -> ExtrapolatedDistance:
     """FID extrapolated to n = ∞ from ``points`` sizes, evenly from ``smallest`` to all images: the paper's are 15 from 5,000.
 
-    Each size is drawn from the run anew, without replacement (``seed``). ``reference``, ``protocol``, ``resize_before`` and
+    Each size is drawn from the run anew, without replacement (``seed``). ``reference``, ``protocol`` to
     ``weights`` as of fid: with the same ones the features are computed once for both.
 
     Raises:
@@ -54,7 +57,7 @@ def fid_infinity(
         raise UserError(
             f"fid_infinity.points={points}, fid_infinity.smallest={smallest}: a line needs 2 points or more, of 2 images or more"
         )
-    network = pool3("fid_infinity", weights, protocol, resize_before, device=device, dtype=dtype)
+    network = pool3("fid_infinity", weights, protocol, resize_before, crop, filter, device=device, dtype=dtype)
     found = find_reference(reference, network, "fid_infinity", FEATURES)
     return ExtrapolatedDistance(network, network.fields, found, points, smallest, seed)
 

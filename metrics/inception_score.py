@@ -21,6 +21,7 @@ from drawbench.metrics.fid import Before, Protocol
 from drawbench.metrics.inception import FEATURES, LOGITS
 from drawbench.metrics.inception_weights import TORCHSCRIPT
 from drawbench.metrics.pool3 import pool3
+from drawbench.metrics.resize import Crop, Filter
 
 Array = NDArray[np.float64]
 Logits = Literal["unbiased", "biased"]
@@ -35,6 +36,8 @@ def inception_score(
     dtype: str = "fp32",
     protocol: Protocol = "clean",
     resize_before: Before = "none",
+    crop: Crop = "center_crop",
+    filter: Filter = "bicubic",  # noqa: A002  the option's name
     weights: Path | None = None,
     splits: int = 10,
     seed: int = 0,
@@ -44,7 +47,7 @@ def inception_score(
 
     The network has 1008 logits, all of which count. ``logits=unbiased`` are those without the last layer's bias, as in the
     authors' code and in torch-fidelity; ``biased`` are the network's own. Scores of torchvision's Inception, which has 1000
-    classes and other weights, are others. ``protocol``, ``resize_before`` and ``weights`` as of fid, which shares the features.
+    classes and other weights, are others. ``protocol`` to ``weights`` as of fid, which shares the features.
 
     Raises:
         AssetMissing: the weights are nowhere.
@@ -52,7 +55,7 @@ def inception_score(
     """
     if splits < 1:
         raise UserError(f"inception_score.splits={splits}: give 1 or more")
-    network = pool3("inception_score", weights, protocol, resize_before, device=device, dtype=dtype)
+    network = pool3("inception_score", weights, protocol, resize_before, crop, filter, device=device, dtype=dtype)
     if network.weights.sha256 == TORCHSCRIPT:
         raise UserError(
             f"{network.weights.file} is a TorchScript, whose last layer is not read here; give pytorch-fid's or "

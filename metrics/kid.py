@@ -20,6 +20,7 @@ from drawbench.metrics.inception import FEATURES
 from drawbench.metrics.mmd import Array, Draws, cubic, discrepancy
 from drawbench.metrics.pool3 import pool3
 from drawbench.metrics.reference import Reference
+from drawbench.metrics.resize import Crop, Filter
 
 Features = NDArray[np.float32]
 Index = NDArray[np.int64]
@@ -33,6 +34,8 @@ def kid(
     reference: str | None = None,
     protocol: Protocol = "clean",
     resize_before: Before = "none",
+    crop: Crop = "center_crop",
+    filter: Filter = "bicubic",  # noqa: A002  the option's name
     weights: Path | None = None,
     subsets: int = 0,
     subset_size: int = 1000,
@@ -42,7 +45,7 @@ def kid(
 
     ``subsets=0`` compares every image with every other, which is the estimate with the least variance. Papers report the mean
     over ``subsets=100`` random draws of ``subset_size=1000`` images of each set, without replacement within a draw: the same
-    expectation, more noise, and another number for another ``seed``. ``protocol``, ``resize_before`` and ``weights`` as of fid:
+    expectation, more noise, and another number for another ``seed``. ``protocol`` to ``weights`` as of fid:
     with the same ones the features are computed once for both.
 
     Raises:
@@ -53,7 +56,7 @@ def kid(
         raise UserError(
             f"kid.subsets={subsets}, kid.subset_size={subset_size}: give 0 subsets (all images) or more, of 2 images or more"
         )
-    network = pool3("kid", weights, protocol, resize_before, device=device, dtype=dtype)
+    network = pool3("kid", weights, protocol, resize_before, crop, filter, device=device, dtype=dtype)
     least = subset_size if subsets else 2
     found, features = find_full_reference(reference, network, "kid", FEATURES, least)
     if subsets:

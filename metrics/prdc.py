@@ -36,6 +36,7 @@ from drawbench.metrics.neighbours import (
 )
 from drawbench.metrics.pool3 import pool3
 from drawbench.metrics.reference import Reference
+from drawbench.metrics.resize import Crop, Filter
 
 SPARE, SPARE_OF_GROUPS = 3, 12
 """Neighbours that are listed beyond the k-th, so that a radius, or one without a group, is nearly always among them."""
@@ -48,13 +49,15 @@ def prdc(
     reference: str | None = None,
     protocol: Protocol = "clean",
     resize_before: Before = "none",
+    crop: Crop = "center_crop",
+    filter: Filter = "bicubic",  # noqa: A002  the option's name
     weights: Path | None = None,
     k: int = 3,
     k_density: int = 5,
 ) -> PrecisionRecall:
     """Precision and recall (``k``), density and coverage (``k_density``) against a folder, a run, or statistics with features.
 
-    ``protocol``, ``resize_before`` and ``weights`` as of fid: with the same ones the features are computed once for both.
+    ``protocol`` to ``weights`` as of fid: with the same ones the features are computed once for both.
     Published numbers on VGG-16's features are others than these on Inception's. All four depend on n, of both sets.
 
     Raises:
@@ -65,7 +68,7 @@ def prdc(
         raise UserError(
             f"prdc.k={k}, prdc.k_density={k_density}: a ball reaches to the first neighbour at least; give 1 or more"
         )
-    network = pool3("prdc", weights, protocol, resize_before, device=device, dtype=dtype)
+    network = pool3("prdc", weights, protocol, resize_before, crop, filter, device=device, dtype=dtype)
     found, features = find_full_reference(reference, network, "prdc", FEATURES, max(k, k_density) + 1)
     return PrecisionRecall(network, network.fields, found, features, k, k_density)
 
