@@ -35,7 +35,7 @@ from drawbench.metrics.batches import read_ahead
 from drawbench.metrics.fid import InceptionFeatures
 from drawbench.metrics.inception import FidInception
 from drawbench.metrics.inception_weights import load_inception
-from drawbench.metrics.reference import SUFFIXES
+from drawbench.metrics.reference_images import SUFFIXES
 from drawbench.torchvision_ops import declare_missing_ops
 
 SIZE = 512

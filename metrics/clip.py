@@ -21,6 +21,16 @@ from drawbench.weights import cache_folder, given_file, hub_within_reach, missin
 if TYPE_CHECKING:
     from torch import Tensor
 
+TOKENIZER_FILES = (
+    "merges.txt",
+    "sentencepiece.model",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "vocab.txt",
+)
+"""What a folder's tokenizer may be made of."""
 _PREPROCESSING = ("mean", "std", "interpolation", "resize_mode")
 
 _SIZES = {"ViT-B-32": "0.6 GB", "ViT-B-16": "0.6 GB", "ViT-L-14": "1.7 GB", "ViT-H-14": "3.9 GB"}
@@ -154,12 +164,15 @@ class Clip:
             "dtype": dtype,
         }
         self.key = digest({**self.fields, "layer": "image embedding, unit length"})
+        if read := {name: sha256_file(folder / name) for name in TOKENIZER_FILES if (folder / name).is_file()}:
+            self.fields = {**self.fields, "tokenizer": digest(read)[:16]}  # It moves texts, and no image.
 
     def __call__(self, images: Tensor) -> Tensor:
         import torch
 
         inputs = prepare(images, self._input, self._device).to(self._dtype)
-        with torch.no_grad():
+        # TensorFloat-32, which cuDNN takes by default, has 10 bits: features would depend on the device.
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             embeddings: Tensor = self._model.encode_image(inputs, normalize=True)
         return embeddings.float().cpu()
 

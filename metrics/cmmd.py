@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drawbench.interfaces import Network, Output, Prompt
-from drawbench.metrics.clip import Clip
+from drawbench.metrics.clip import load_clip
 from drawbench.metrics.full_reference import find_full_reference, reference_fields
 from drawbench.metrics.mmd import Array, discrepancy, gaussian
 from drawbench.metrics.reference import Reference
@@ -39,7 +39,7 @@ def cmmd(
         AssetMissing: the weights are nowhere.
         UserError: no reference, or one without features.
     """
-    clip = Clip("cmmd", model, tag, weights, device, dtype)
+    clip = load_clip("cmmd", model, tag, weights, device, dtype)
     found, features = find_full_reference(reference, clip, "cmmd")
     fields = {**clip.fields, "layer": "image embedding, unit length"}
     return ClipDiscrepancy(clip, fields, found, features)
@@ -58,13 +58,13 @@ class ClipDiscrepancy:
         self, network: Network, fields: Mapping[str, str], reference: Reference, features: NDArray[np.float32]
     ) -> None:
         self.network, self._fields = network, fields
-        self._reference, self._theirs = reference, features
+        self.reference, self._theirs = reference, features
 
     def protocol(self) -> Mapping[str, str]:
         """Returns what can move the number."""
         return {
             **self._fields,
-            **reference_fields(self._reference),
+            **reference_fields(self.reference),
             "kernel": f"exp(-|x - y|² / 2σ²), σ = {SIGMA:g}",
             "scale": f"{SCALE:g}",
         }
@@ -81,7 +81,7 @@ class ClipDiscrepancy:
         """Says what the reference is, and that the published estimate depends on n."""
         return [
             f"the V-statistic grows as n falls ({len(prompts)} prompts): compare equal n only, or the unbiased estimate",
-            f"compared with {self._reference.images}",
+            f"compared with {self.reference.images}",
         ]
 
     def _values(self, features: NDArray[np.float32], groups: NDArray[np.int64] | None) -> dict[str, Array]:

@@ -12,6 +12,7 @@ import numpy as np
 from drawbench.errors import UserError
 from drawbench.files import sha256_file
 from drawbench.metrics.frechet_metric import FrechetDistance
+from drawbench.metrics.guard import check_images
 from drawbench.metrics.reference import find_reference
 from drawbench.protocol import digest
 from drawbench.torchvision_ops import declare_missing_ops
@@ -71,6 +72,7 @@ class Dinov2:
         self.key = digest(self.fields)
 
     def __call__(self, images: Tensor) -> Tensor:
+        check_images("DINOv2", images)
         import torch
         from PIL import Image
 

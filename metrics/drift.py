@@ -17,7 +17,7 @@ from drawbench.metrics.frechet_metric import FrechetDistance
 from drawbench.metrics.reference import Reference
 
 DRIFT = "precision_drift"
-SAMPLE = 32
+SAMPLE = 128
 """Images of the run, and as many of the reference, that go through the network in both precisions."""
 
 
@@ -44,7 +44,7 @@ class FrechetWithDrift(FrechetDistance):
         self._of_reference, self._in_fp32, self._dtype = of_reference, in_fp32, dtype
 
     def from_files(self, files: Sequence[Path]) -> Mapping[str, tuple[float | None, str]]:
-        """Returns the drift on up to 32 images among these files, and on how many, and how far their features are off."""
+        """Returns the drift on up to 128 images among these files, and on how many, and how far their features are off."""
         exact, exact_of_reference = self._in_fp32()
         images = list(_pictures(files))
         fast, slow = features(self.network, images), features(exact, images)
@@ -66,9 +66,13 @@ class FrechetWithDrift(FrechetDistance):
 
     def remarks(self, prompts: Sequence[Prompt]) -> list[str]:
         """Adds what the further number is."""
+        both = (
+            f"{DRIFT} is how far {self._dtype} moves the distance of up to {SAMPLE} of the images, as a part of it; of so few it "
+            "is mostly bias, and moves more than that of all"
+        )
         return [
             *super().remarks(prompts),
-            f"{DRIFT} is how far {self._dtype} moves the distance of a few of the images, as a part of it",
+            both,
         ]
 
 

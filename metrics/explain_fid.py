@@ -179,7 +179,7 @@ def explain(
         value,
         estimate.interval,
         estimate.reason if left_out is not None else "no interval was asked for, or too few images are there",
-        dict(fields_of(metric.network)),
+        dict(metric.protocol()),
         choices,
         skipped,
         remarks,
@@ -233,6 +233,11 @@ def _tried(variant: Variant, standard: _Standard, images: _Images, build: Build,
     elif variant.images_only:
         with _stand_in() as anything:
             network = build(variant.changes, variant.dtype or dtype, str(anything)).network
+    elif standard.metric.reference.network is None:
+        raise UserError(
+            f"{variant.name}: the reference's file does not say of which network its moments are, so only the images could be "
+            "changed; give the reference as images"
+        )
     else:
         metric = build(variant.changes, variant.dtype or dtype, reference)
         network = metric.network
@@ -247,7 +252,9 @@ def _tried(variant: Variant, standard: _Standard, images: _Images, build: Build,
         if found.interval is not None:
             low, high = found.interval.low, found.interval.high
             spread = f"95 % interval of the difference, {found.interval.method}"
-    before, after = fields_of(standard.metric.network), fields_of(network)
+    before, after = standard.metric.protocol(), metric.protocol()
+    if metric is standard.metric:  # Only what the images go through was changed.
+        before, after = fields_of(standard.metric.network), fields_of(network)
     return Choice(
         variant.axis,
         variant.name,

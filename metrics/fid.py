@@ -13,19 +13,20 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from drawbench.devices import cpu_has_bf16
+from drawbench.devices import fastest_dtype
 from drawbench.errors import UserError
 from drawbench.metrics.drift import FrechetWithDrift
 from drawbench.metrics.frechet_metric import FrechetDistance
 from drawbench.metrics.guard import check_images
 from drawbench.metrics.inception import FEATURES, SIZE
 from drawbench.metrics.inception_weights import Weights, load_inception
-from drawbench.metrics.reference import find_reference
+from drawbench.metrics.reference import Reference, find_reference
 from drawbench.metrics.resize import Crop, Filter, clean, legacy_pytorch, legacy_tensorflow, reduced
 from drawbench.protocol import digest
 
 Protocol = Literal["clean", "legacy_pytorch", "legacy_tensorflow"]
 Before = Literal["none", "256"]
+Precision = Literal["exact", "bf16"]
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -73,7 +74,7 @@ def fid(
     filter: Filter = "bicubic",  # noqa: A002  the option's name
     reference_crop: Crop | Literal["same"] = "same",
     reference_filter: Filter | Literal["same"] = "same",
-    precision: Literal["exact", "bf16"] = "exact",
+    precision: Precision = "exact",
     interval: Literal["jackknife", "none"] = "jackknife",
     weights: Path | None = None,
     check: Literal["none", "clean-fid"] = "none",
@@ -81,8 +82,8 @@ def fid(
     """FID from a folder of images, a run, or a statistics file (also one of clean-fid or pytorch-fid).
 
     ``protocol`` says how an image is brought to 299 x 299 and scaled, by clean-fid's names: ``clean`` is its default,
-    ``legacy_pytorch`` what pytorch-fid does, ``legacy_tensorflow`` what the first FID did, and torch-fidelity and torchmetrics
-    do.
+    ``legacy_pytorch`` what pytorch-fid does, ``legacy_tensorflow`` what the first FID did, and torch-fidelity does (torchmetrics
+    does it with ``antialias=False`` only; its default is none of the three).
 
     ``resize_before=256`` is the step that FID-30K on COCO has before that, for images and reference alike: ``crop``
     (``center_crop``, ``squeeze``, or ``none``, which keeps the shape and makes the shorter side 256) and Pillow's ``filter``, in
@@ -100,7 +101,20 @@ def fid(
     """
     if reference is None:
         raise UserError("fid needs a reference: --reference DIR|RUN|STATS.npz, images or statistics to compare with")
-    dtype = _checked_precision(precision, dtype, device)
+    nets = networks(
+        "fid",
+        weights,
+        protocol,
+        resize_before,
+        crop,
+        filter,
+        reference_crop,
+        reference_filter,
+        precision,
+        device=device,
+        dtype=dtype,
+    )
+    dtype = nets.images.fields["dtype"]
     if check == "clean-fid" and dtype != "fp32":
         raise UserError(f"fid.check=clean-fid compares in fp32, and the precision is {dtype}; leave one of them out")
     if check == "clean-fid" and resize_before != "none":
@@ -108,12 +122,62 @@ def fid(
             f"fid.check=clean-fid: clean-fid reads the files as they are, without fid.resize_before={resize_before}; leave one "
             "of them out"
         )
+    found = find_reference(reference, nets.reference, "fid", FEATURES)
+    fields, inception = nets.fields(found), nets.images.weights
+    with_interval = interval == "jackknife"
+    if check == "clean-fid":
+        from drawbench.metrics.clean_fid_check import CheckedByCleanFid
+
+        return CheckedByCleanFid(nets.images, fields, found, inception, device, protocol, with_interval=with_interval)
+    if dtype == "fp32":
+        return FrechetDistance("fid", nets.images, fields, found, with_interval=with_interval)
+
+    def in_fp32() -> Sequence[InceptionFeatures]:
+        exact = load_inception("fid", inception.file, device, torch.float32)
+        return [network.with_weights(exact, "fp32") for network in (nets.images, nets.reference)]
+
+    return FrechetWithDrift(
+        "fid", nets.images, fields, found, nets.reference, in_fp32, dtype, with_interval=with_interval
+    )
+
+
+class Networks(NamedTuple):
+    """Inception before images and before the photographs that they are compared with, which may be prepared otherwise."""
+
+    images: InceptionFeatures
+    reference: InceptionFeatures
+
+    def fields(self, reference: Reference) -> Mapping[str, str]:
+        """Returns all that can move the features on both sides; a foreign statistics file does not say its own."""
+        before = self.reference.fields["resize before"] if reference.network else "not said by the statistics' file"
+        return {**self.images.fields, "reference resize before": before}
+
+
+def networks(
+    owner: str,
+    weights: Path | None,
+    protocol: Protocol,
+    resize_before: Before,
+    crop: Crop,
+    filter: Filter,  # noqa: A002  the option's name
+    reference_crop: Crop | Literal["same"] = "same",
+    reference_filter: Filter | Literal["same"] = "same",
+    precision: Precision = "exact",
+    *,
+    device: str,
+    dtype: str,
+) -> Networks:
+    """Returns fid's networks, loaded as ``owner``'s; with the same options they have the same keys, whoever asks.
+
+    For the arguments see `fid`.
+    """
+    dtype = _checked_precision(owner, precision, dtype, device)
     if resize_before == "none":
-        refuse_idle("fid", crop=crop, filter=filter, reference_crop=reference_crop, reference_filter=reference_filter)
-    inception = load_inception("fid", weights, device, _DTYPES[dtype])
-    network = InceptionFeatures(inception, protocol, device, dtype, resize_before, crop=crop, filter=filter)
-    other = InceptionFeatures(
-        inception,
+        _refuse_idle(owner, crop=crop, filter=filter, reference_crop=reference_crop, reference_filter=reference_filter)
+    loaded = load_inception(owner, weights, device, _DTYPES[dtype])
+    images = InceptionFeatures(loaded, protocol, device, dtype, resize_before, crop=crop, filter=filter)
+    photographs = InceptionFeatures(
+        loaded,
         protocol,
         device,
         dtype,
@@ -121,38 +185,27 @@ def fid(
         crop=crop if reference_crop == "same" else reference_crop,
         filter=filter if reference_filter == "same" else reference_filter,
     )
-    found = find_reference(reference, other, "fid", FEATURES)
-    fields = {**network.fields, "reference resize before": other.fields["resize before"]}
-    with_interval = interval == "jackknife"
-    if check == "clean-fid":
-        from drawbench.metrics.clean_fid_check import CheckedByCleanFid
-
-        return CheckedByCleanFid(network, fields, found, inception, device, protocol, with_interval=with_interval)
-    if dtype == "fp32":
-        return FrechetDistance("fid", network, fields, found, with_interval=with_interval)
-
-    def in_fp32() -> Sequence[InceptionFeatures]:
-        exact = load_inception("fid", inception.file, device, torch.float32)
-        return [network.with_weights(exact, "fp32"), other.with_weights(exact, "fp32")]
-
-    return FrechetWithDrift("fid", network, fields, found, other, in_fp32, dtype, with_interval=with_interval)
+    return Networks(images, photographs)
 
 
-def _checked_precision(precision: str, dtype: str, device: str) -> str:
+def _checked_precision(owner: str, precision: Precision, dtype: str, device: str) -> str:
     """Returns the dtype of the network, or says why it cannot be had."""
     if precision == "exact":
         return dtype
     if dtype == "fp16":
-        raise UserError("fid.precision=bf16 and --dtype fp16 are two precisions; leave one of them out")
-    if device == "cpu" and not cpu_has_bf16():
+        raise UserError(f"{owner}.precision=bf16 and --dtype fp16 are two precisions; leave one of them out")
+    if fastest_dtype(device) != "bf16":
+        what = (
+            "this CPU has no bf16 units (avx512_bf16, amx_bf16)" if device == "cpu" else f"{device} has no bf16 units"
+        )
         raise UserError(
-            "fid.precision=bf16: this CPU has no bf16 units (avx512_bf16, amx_bf16), and would take longer than the exact "
-            "way, fid.precision=exact; leave it out, or score on another device"
+            f"{owner}.precision=bf16: {what}, and would take longer than the exact way, {owner}.precision=exact; leave it "
+            "out, or score on another device"
         )
     return "bf16"
 
 
-def refuse_idle(owner: str, **given: str) -> None:
+def _refuse_idle(owner: str, **given: str) -> None:
     """Refuses choices of the resize to 256 where there is none."""
     idle = {"crop": "center_crop", "filter": "bicubic", "reference_crop": "same", "reference_filter": "same"}
     for key, value in given.items():

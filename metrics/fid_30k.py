@@ -62,8 +62,9 @@ def name_of(run: Run) -> str:
 def against_paper(run: Run, metric: FrechetDistance) -> list[Row]:
     """Returns the points of the protocol, each beside what the paper says of it."""
     records, fields = run.drawn(), fields_of(metric.network)
-    reference = {**fields, **metric.reference.fields}
-    return [*_of_images(run, records), *_of_reference(metric, reference), *_of_network(fields)]
+    drawn_at = {(record.width, record.height) for record in records}
+    network = _of_network(fields, drawn_at == {(256, 256)})
+    return [*_of_images(run, records), *_of_reference(metric, metric.reference.fields), *network]
 
 
 def _of_images(run: Run, records: Sequence[Record]) -> Iterator[Row]:
@@ -111,9 +112,10 @@ def _of_reference(metric: FrechetDistance, fields: Mapping[str, str]) -> Iterato
     )
 
 
-def _of_network(fields: Mapping[str, str]) -> Iterator[Row]:
+def _of_network(fields: Mapping[str, str], as_drawn: bool) -> Iterator[Row]:
     before = fields.get("resize before", "not said")
-    yield Row("images brought to 256x256", "drawn at that size", before, "differs" if before == "none" else "not said")
+    judged: Verdict = "same" if as_drawn else "differs" if before == "none" else "not said"
+    yield Row("images brought to 256x256", "drawn at that size", "drawn so" if as_drawn else before, judged)
     sha256 = fields.get("weights sha256", "")
     published = sha256 in (STATE_DICT, TORCHSCRIPT)
     words = f"{fields.get('network', 'not said')}, {'published' if published else 'NOT the published'} weights {sha256[:12]}"

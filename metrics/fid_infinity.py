@@ -6,19 +6,18 @@ over 1/n is read off at 1/n = 0. The reference stays as it is, with its own n.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from drawbench.errors import UserError
 from drawbench.interfaces import Network, Output, Prompt
-from drawbench.metrics.fid import Before, Protocol
+from drawbench.metrics.fid import Before, Precision, Protocol, networks
 from drawbench.metrics.frechet import Array, Factored, frechet, without_groups
 from drawbench.metrics.inception import FEATURES
-from drawbench.metrics.pool3 import pool3
 from drawbench.metrics.reference import Reference, find_reference
 from drawbench.metrics.resize import Crop, Filter
 
@@ -35,6 +34,10 @@ def fid_infinity(
     resize_before: Before = "none",
     crop: Crop = "center_crop",
     filter: Filter = "bicubic",  # noqa: A002  the option's name
+    reference_crop: Crop | Literal["same"] = "same",
+    reference_filter: Filter | Literal["same"] = "same",
+    precision: Precision = "exact",
+    interval: Literal["jackknife", "none"] = "jackknife",
     weights: Path | None = None,
     points: int = 15,
     smallest: int = 5000,
@@ -57,18 +60,29 @@ def fid_infinity(
         raise UserError(
             f"fid_infinity.points={points}, fid_infinity.smallest={smallest}: a line needs 2 points or more, of 2 images or more"
         )
-    network = pool3("fid_infinity", weights, protocol, resize_before, crop, filter, device=device, dtype=dtype)
-    found = find_reference(reference, network, "fid_infinity", FEATURES)
-    return ExtrapolatedDistance(network, network.fields, found, points, smallest, seed)
+    nets = networks(
+        "fid_infinity",
+        weights,
+        protocol,
+        resize_before,
+        crop,
+        filter,
+        reference_crop,
+        reference_filter,
+        precision,
+        device=device,
+        dtype=dtype,
+    )
+    found = find_reference(reference, nets.reference, "fid_infinity", FEATURES)
+    made = ExtrapolatedDistance(nets.images, nets.fields(found), found, points, smallest, seed)
+    made.with_interval = interval == "jackknife"
+    return made
 
 
 class ExtrapolatedDistance:
-    """``fid_infinity``, ``fid_n`` (of all images) and ``fid_slope``: what FID loses per 1/n.
+    """``fid_infinity``, ``fid_n`` (of all images) and ``fid_slope``: what FID loses per 1/n."""
 
-    Without a group of images each distance changes by the exact change of means and variances, and of the covariances' overlap
-    by its derivative: one decomposition for each size, not for each size and group. Where a size has no more images than
-    features, so that there is no derivative, it is computed anew for each group.
-    """
+    with_interval = True
 
     outputs: Mapping[str, Output] = {
         "fid_infinity": Output(higher_is_better=False, kind="set", main=True),
@@ -108,8 +122,7 @@ class ExtrapolatedDistance:
             mine = groups[draw]
             gone = np.bincount(mine, minlength=count)
             sizes.append(len(draw) - gone)
-            way = _nearly_without if len(draw) - gone.max() > features.shape[1] else _exactly_without
-            values.append(way(features[draw], mine, count, self.reference.factored))
+            values.append(_without(features[draw], mine, count, self.reference.factored))
         return _extrapolated(np.stack(values), np.stack(sizes))
 
     def remarks(self, prompts: Sequence[Prompt]) -> list[str]:
@@ -138,7 +151,7 @@ def _extrapolated(values: Array, sizes: NDArray[np.floating] | NDArray[np.int64]
     return {"fid_infinity": values.mean(0) - slope * inverse.mean(0), "fid_n": values[-1], "fid_slope": slope}
 
 
-def _exactly_without(features: NDArray[np.float32], groups: NDArray[np.int64], count: int, given: Factored) -> Array:
+def _without(features: NDArray[np.float32], groups: NDArray[np.int64], count: int, given: Factored) -> Array:
     """Returns ``(G,)`` distances without each group; the same as of all where a group has nobody here."""
     found = np.full(count, np.nan)
     present, dense = np.unique(groups, return_inverse=True)
@@ -146,39 +159,3 @@ def _exactly_without(features: NDArray[np.float32], groups: NDArray[np.int64], c
     if len(present) < count:
         found[np.isnan(found)] = frechet(features, given)
     return found
-
-
-def _nearly_without(features: NDArray[np.float32], groups: NDArray[np.int64], count: int, given: Factored) -> Array:
-    """Returns the same where there are more images than features, the overlap tr √(Σ₁Σ₂) by its derivative in Σ₁.
-
-    With Σ₂ = AᵀA the overlap is tr (AΣ₁Aᵀ)^½, and its derivative ½ Aᵀ(AΣ₁Aᵀ)^-½A.
-    """
-    shift = features.mean(0, dtype=np.float64)
-    n, d = features.shape
-    square = np.zeros((d, d))
-    for rows in _centred(features, shift):
-        square += rows.T @ rows
-    values, vectors = linalg.eigh(given.factor @ (square / (n - 1)) @ given.factor.T)
-    values = values.clip(0)
-    # What is 0 but for rounding has no derivative, and no share of the overlap.
-    kept = values > values.max(initial=0) * len(values) * np.finfo(np.float64).eps
-    half = (vectors[:, kept] / values[kept] ** 0.25).T @ given.factor  # halfᵀhalf = twice the derivative.
-    sums, lengths, inner = np.zeros((count, d)), np.zeros(count), np.zeros(count)
-    for first, rows in zip(range(0, n, _BLOCK), _centred(features, shift), strict=True):
-        part = groups[first : first + _BLOCK]
-        np.add.at(sums, part, rows)
-        np.add.at(lengths, part, np.square(rows).sum(1))
-        np.add.at(inner, part, np.square(rows @ half.T).sum(1))
-    stay = n - np.bincount(groups, minlength=count)
-    means = -sums / stay[:, None]
-    traces = (lengths.sum() - lengths - stay * np.square(means).sum(1)) / (stay - 1)
-    turned = (inner.sum() - inner - stay * np.square(means @ half.T).sum(1)) / (stay - 1)
-    overlap = np.sqrt(values).sum()
-    changed = overlap + (turned - inner.sum() / (n - 1)) / 2
-    found: Array = np.square(means + shift - given.mean).sum(1) + traces + np.square(given.factor).sum() - 2 * changed
-    return found
-
-
-def _centred(features: NDArray[np.float32], shift: Array) -> Iterator[Array]:
-    for first in range(0, len(features), _BLOCK):
-        yield features[first : first + _BLOCK] - shift

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 _BLOCK = 256
 """Rows that are float64 at a time: the features themselves may be float32, and larger than what is left of the memory."""
 _DIRECT = 512
-"""Images or features up to which a group is left out by decomposing anew: it takes milliseconds."""
+"""Images up to which a group is left out by decomposing anew: it takes milliseconds."""
 _RANK = 1e-14
 """Of the largest variance: what a covariance has left beyond it is the rounding of its own sums."""
 _SAFE = 1e-10
@@ -103,7 +103,7 @@ def without_groups(features: NDArray[np.floating], groups: NDArray[np.int64], re
     given = _as_factored(reference)
     shift = features.mean(0, dtype=np.float64)  # Sums of squares of what is near 0 lose no digits.
     trace = np.square(given.factor).sum()
-    overlaps = (_anew if min(features.shape) <= _DIRECT else _of_one_decomposition)(features, groups, given, shift)
+    overlaps = (_anew if len(features) <= _DIRECT else _of_one_decomposition)(features, groups, given, shift)
     whole = _sum_of_squares(features, shift)
     found = []
     for group in range(int(groups.max()) + 1):

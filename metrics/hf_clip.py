@@ -60,7 +60,7 @@ class HfClip:
         try:
             with quiet(), _no_bars():
                 loaded: Any = transformers.CLIPModel.from_pretrained(
-                    folder, dtype=dtypes[dtype], local_files_only=True, output_loading_info=True
+                    folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
                 )
                 self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
                 settings = transformers.CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
@@ -74,7 +74,9 @@ class HfClip:
                 f"{what}: the weights in {folder} lack {len(wrong)} tensors of its config.json, first {wrong[0]}; "
                 "they are not of this network, or not whole"
             )
-        self._model: Any = network.eval().requires_grad_(False).to(device)
+        self.scale: float = float(network.logit_scale.detach().double().exp())
+        """What training multiplied cosines by: the exponential of the learned logit scale, which bf16 would round by 1 %."""
+        self._model: Any = network.eval().requires_grad_(False).to(device, dtypes[dtype])
         self.context_length: int = self._model.config.text_config.max_position_embeddings
         self._check_tokenizer(folder, what)
         self._input, said = _input(settings, what)
@@ -90,16 +92,11 @@ class HfClip:
         }
         self.key = digest({**self.fields, "layer": "image embedding, unit length"})
 
-    @property
-    def scale(self) -> float:
-        """What training multiplied cosines by: the exponential of the learned logit scale."""
-        return float(self._model.logit_scale.double().exp())
-
     def __call__(self, images: Tensor) -> Tensor:
         import torch
 
         inputs = prepare(images, self._input, self._device).to(self._dtype)
-        with torch.no_grad():
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             return _unit(self._model.get_image_features(pixel_values=inputs))
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:

@@ -17,10 +17,9 @@ from scipy.special import log_softmax, xlogy
 
 from drawbench.errors import UserError
 from drawbench.interfaces import Network, Output, Prompt
-from drawbench.metrics.fid import Before, Protocol
+from drawbench.metrics.fid import Before, Precision, Protocol, networks
 from drawbench.metrics.inception import FEATURES, LOGITS
 from drawbench.metrics.inception_weights import TORCHSCRIPT
-from drawbench.metrics.pool3 import pool3
 from drawbench.metrics.resize import Crop, Filter
 
 Array = NDArray[np.float64]
@@ -38,6 +37,7 @@ def inception_score(
     resize_before: Before = "none",
     crop: Crop = "center_crop",
     filter: Filter = "bicubic",  # noqa: A002  the option's name
+    precision: Precision = "exact",
     weights: Path | None = None,
     splits: int = 10,
     seed: int = 0,
@@ -55,7 +55,17 @@ def inception_score(
     """
     if splits < 1:
         raise UserError(f"inception_score.splits={splits}: give 1 or more")
-    network = pool3("inception_score", weights, protocol, resize_before, crop, filter, device=device, dtype=dtype)
+    network = networks(
+        "inception_score",
+        weights,
+        protocol,
+        resize_before,
+        crop,
+        filter,
+        precision=precision,
+        device=device,
+        dtype=dtype,
+    ).images
     if network.weights.sha256 == TORCHSCRIPT:
         raise UserError(
             f"{network.weights.file} is a TorchScript, whose last layer is not read here; give pytorch-fid's or "

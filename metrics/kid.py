@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drawbench.errors import UserError
 from drawbench.interfaces import Network, Output, Prompt
-from drawbench.metrics.fid import Before, Protocol
+from drawbench.metrics.fid import Before, Precision, Protocol, networks
 from drawbench.metrics.full_reference import find_full_reference, reference_fields
 from drawbench.metrics.inception import FEATURES
 from drawbench.metrics.mmd import Array, Draws, cubic, discrepancy
-from drawbench.metrics.pool3 import pool3
 from drawbench.metrics.reference import Reference
 from drawbench.metrics.resize import Crop, Filter
 
@@ -36,6 +36,10 @@ def kid(
     resize_before: Before = "none",
     crop: Crop = "center_crop",
     filter: Filter = "bicubic",  # noqa: A002  the option's name
+    reference_crop: Crop | Literal["same"] = "same",
+    reference_filter: Filter | Literal["same"] = "same",
+    precision: Precision = "exact",
+    interval: Literal["jackknife", "none"] = "jackknife",
     weights: Path | None = None,
     subsets: int = 0,
     subset_size: int = 1000,
@@ -56,18 +60,41 @@ def kid(
         raise UserError(
             f"kid.subsets={subsets}, kid.subset_size={subset_size}: give 0 subsets (all images) or more, of 2 images or more"
         )
-    network = pool3("kid", weights, protocol, resize_before, crop, filter, device=device, dtype=dtype)
+    if not subsets and (subset_size, seed) != (1000, 0):
+        raise UserError(
+            f"kid.subset_size={subset_size}, kid.seed={seed}: choices of the subsets, and there are none (kid.subsets=0); add "
+            "--set kid.subsets=100, or leave them out"
+        )
+    nets = networks(
+        "kid",
+        weights,
+        protocol,
+        resize_before,
+        crop,
+        filter,
+        reference_crop,
+        reference_filter,
+        precision,
+        device=device,
+        dtype=dtype,
+    )
     least = subset_size if subsets else 2
-    found, features = find_full_reference(reference, network, "kid", FEATURES, least)
+    found, features = find_full_reference(reference, nets.reference, "kid", FEATURES, least)
+    fields = nets.fields(found)
+    made: KernelDistance
     if subsets:
-        return SubsetKernelDistance(network, network.fields, found, features, subsets, subset_size, seed)
-    return KernelDistance(network, network.fields, found, features)
+        made = SubsetKernelDistance(nets.images, fields, found, features, subsets, subset_size, seed)
+    else:
+        made = KernelDistance(nets.images, fields, found, features)
+    made.with_interval = interval == "jackknife"
+    return made
 
 
 class KernelDistance:
     """MMD² of all images; the values without a group come from the same sums. ``kid_x1000`` is as tables often print it."""
 
     least = 2
+    with_interval = True
     outputs: Mapping[str, Output] = {
         "kid": Output(higher_is_better=False, kind="set", main=True),
         "kid_x1000": Output(higher_is_better=False, kind="set"),
@@ -77,13 +104,13 @@ class KernelDistance:
         self, network: Network, fields: Mapping[str, str], reference: Reference, features: NDArray[np.float32]
     ) -> None:
         self.network, self._fields = network, fields
-        self._reference, self._theirs = reference, features
+        self.reference, self._theirs = reference, features
 
     def protocol(self) -> Mapping[str, str]:
         """Returns what can move the number."""
         return {
             **self._fields,
-            **reference_fields(self._reference),
+            **reference_fields(self.reference),
             "kernel": "(x·y / d + 1)³",
             "estimator": "unbiased MMD², all images",
         }
@@ -98,7 +125,7 @@ class KernelDistance:
 
     def remarks(self, prompts: Sequence[Prompt]) -> list[str]:
         """Says what the reference is."""
-        return [f"compared with {self._reference.images}"]
+        return [f"compared with {self.reference.images}"]
 
     def _values(self, features: NDArray[np.float32], groups: NDArray[np.int64] | None) -> dict[str, Array]:
         values = discrepancy(features, self._theirs, cubic(features.shape[1]), groups).unbiased[:, 0]

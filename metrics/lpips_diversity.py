@@ -104,7 +104,7 @@ class LpipsDiversity:
                 f"lpips_diversity: the images of prompt {prompt.id} have different sizes, and size=none leaves them as they "
                 "are; give a size: --set lpips_diversity.size=256"
             )
-        with torch.no_grad():
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             layers = [self._layers(picture) for picture in prepared]
             distances = [self._distance(a, b) for a, b in combinations(layers, 2)]
         return {"lpips_diversity": float(np.mean(distances))}

@@ -107,7 +107,7 @@ class TransformersDetector:
         texts = [[f"a photo of a {name}" for name in names]] if self.kind == "owlv2" else _dotted(names)
         inputs = self._processor(images=Image.fromarray(image), text=texts, return_tensors="pt").to(self._device)
         inputs["pixel_values"] = inputs["pixel_values"].to(self._dtype)
-        with torch.no_grad():
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             told = self._network(**inputs)
         logits = told.logits[0].double().cpu()  # (boxes, names), or (boxes, tokens).
         if logits.isnan().any():

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drawbench.errors import UserError
 from drawbench.interfaces import Network, Output, Prompt
-from drawbench.metrics.fid import Before, Protocol
+from drawbench.metrics.fid import Before, Precision, Protocol, networks
 from drawbench.metrics.full_reference import find_full_reference, reference_fields
 from drawbench.metrics.inception import FEATURES
 from drawbench.metrics.neighbours import (
@@ -34,7 +34,6 @@ from drawbench.metrics.neighbours import (
     points,
     radii,
 )
-from drawbench.metrics.pool3 import pool3
 from drawbench.metrics.reference import Reference
 from drawbench.metrics.resize import Crop, Filter
 
@@ -51,6 +50,10 @@ def prdc(
     resize_before: Before = "none",
     crop: Crop = "center_crop",
     filter: Filter = "bicubic",  # noqa: A002  the option's name
+    reference_crop: Crop | Literal["same"] = "same",
+    reference_filter: Filter | Literal["same"] = "same",
+    precision: Precision = "exact",
+    interval: Literal["jackknife", "none"] = "jackknife",
     weights: Path | None = None,
     k: int = 3,
     k_density: int = 5,
@@ -68,9 +71,23 @@ def prdc(
         raise UserError(
             f"prdc.k={k}, prdc.k_density={k_density}: a ball reaches to the first neighbour at least; give 1 or more"
         )
-    network = pool3("prdc", weights, protocol, resize_before, crop, filter, device=device, dtype=dtype)
-    found, features = find_full_reference(reference, network, "prdc", FEATURES, max(k, k_density) + 1)
-    return PrecisionRecall(network, network.fields, found, features, k, k_density)
+    nets = networks(
+        "prdc",
+        weights,
+        protocol,
+        resize_before,
+        crop,
+        filter,
+        reference_crop,
+        reference_filter,
+        precision,
+        device=device,
+        dtype=dtype,
+    )
+    found, features = find_full_reference(reference, nets.reference, "prdc", FEATURES, max(k, k_density) + 1)
+    made = PrecisionRecall(nets.images, nets.fields(found), found, features, k, k_density)
+    made.with_interval = interval == "jackknife"
+    return made
 
 
 class _Inside(NamedTuple):
@@ -105,8 +122,9 @@ class _Hits:
 
 
 class PrecisionRecall:
-    """Four shares; the interval's values without a group cost one more pass over the distances between the sets."""
+    """Four shares; the interval costs about as much again as they do."""
 
+    with_interval = True
     outputs: Mapping[str, Output] = {
         "precision": Output(higher_is_better=True, kind="set", main=True),
         "recall": Output(higher_is_better=True, kind="set"),
@@ -124,7 +142,7 @@ class PrecisionRecall:
         k_density: int,
     ) -> None:
         self.network, self._fields = network, fields
-        self._reference, self._theirs = reference, features
+        self.reference, self._theirs = reference, features
         self._k, self._k_density = k, k_density
         self.least = k + 1
 
@@ -132,7 +150,7 @@ class PrecisionRecall:
         """Returns what can move the numbers."""
         return {
             **self._fields,
-            **reference_fields(self._reference),
+            **reference_fields(self.reference),
             "precision, recall": f"k = {self._k}, closed balls",
             "density, coverage": f"k = {self._k_density}, closed balls",
         }
@@ -154,7 +172,7 @@ class PrecisionRecall:
         """Says what the reference is, and that n counts."""
         return [
             f"balls shrink as n grows ({len(prompts)} prompts): compare equal n only",
-            f"compared with {self._reference.images}",
+            f"compared with {self.reference.images}",
         ]
 
     @cached_property

@@ -149,6 +149,11 @@ def read_statistics(file: Path, owner: str, *, foreign: bool = True) -> Referenc
         raise UserError(
             f"--reference {file}: its moments are not a finite mean (D,) and covariance (D, D) of 2 images or more"
         )
+    if not _is_covariance(kept.covariance):
+        raise UserError(
+            f"--reference {file}: its covariance is none: it is not symmetric, or has a direction of negative variance; "
+            "compute it anew"
+        )
     if features is not None and (features.dtype != np.float32 or features.shape != (n, size)):
         raise UserError(
             f"--reference {file}: its features are {features.dtype} {features.shape}, not float32 ({n}, {size})"
@@ -157,6 +162,16 @@ def read_statistics(file: Path, owner: str, *, foreign: bool = True) -> Referenc
     if recorded is not None and recorded != _arrays_digest(kept, features):
         raise UserError(f"--reference {file} was altered: its arrays are not those that were written; make it again")
     return found
+
+
+def _is_covariance(given: NDArray[np.float64]) -> bool:
+    """Says whether a matrix is symmetric and without negative directions, but for what float32 rounds away."""
+    diagonal, scale = given.diagonal(), max(float(np.abs(given).max()), 1e-300)
+    if np.abs(given - given.T).max() > 1e-6 * scale or diagonal.min() < 0:
+        return False
+    trace = float(diagonal.sum())
+    kept = float(np.square(factored(Moments(np.zeros(len(given)), given, None)).factor).sum())
+    return abs(kept - trace) <= 1e-5 * trace
 
 
 def about_statistics(file: Path) -> Mapping[str, Any]:
@@ -268,7 +283,9 @@ def _arrays_digest(of: Moments, features: NDArray[np.float32] | None) -> str:
 
 def _of_run(path: Path, network: Network) -> Reference:
     run = Run.open(path)
-    records = run.drawn()
+    records = sorted(
+        run.drawn(), key=lambda record: str(record.sha256)
+    )  # As a folder's: subsets are drawn by position.
     _check_count(f"--reference {path}", len(records))
     if (missing := len(run.items()) - len(records)) > 0:
         say(f"note: --reference {path}: {missing} of {len(run.items())} planned images are not drawn")

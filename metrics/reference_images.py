@@ -40,12 +40,21 @@ class Picture(NamedTuple):
 
 def files_of_folder(path: Path) -> list[Path]:
     """Returns the images in a folder and below it, by path; what else is there is left out aloud, hidden files silently."""
-    every = [file for file in sorted(path.rglob("*")) if file.is_file()]
+    every = [file for file in sorted(_below(path)) if file.is_file()]
     visible = [file for file in every if not any(part.startswith(".") for part in file.relative_to(path).parts)]
     if others := Counter(file.suffix.lower() or "no suffix" for file in visible if file.suffix.lower() not in SUFFIXES):
         said = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
         say(f"note: --reference {path}: files that are no images are left out ({said})")
     return [file for file in visible if file.suffix.lower() in SUFFIXES]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Gives all files below a folder, in folders that are links too: each folder once, links may go round."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(place))
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in seen]
+        yield from (Path(place, name) for name in names)
 
 
 def files_of_list(path: Path) -> list[Path]:

@@ -188,20 +188,20 @@ def test_every_choice_is_another_network(quick, tmp_path):
     ],
 )
 def test_what_contradicts_itself_is_refused(quick, sets, tmp_path, monkeypatch, options, said):
-    monkeypatch.setattr(fid_module, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(fid_module, "fastest_dtype", lambda device: "bf16")
     with pytest.raises(UserError, match=said):
         fid(reference=str(sets[1]), weights=tmp_path / "none.pth", **options)
 
 
 def test_bf16_is_refused_where_it_would_be_slower(quick, sets, tmp_path, monkeypatch):
-    monkeypatch.setattr(fid_module, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(fid_module, "fastest_dtype", lambda device: "fp32")
     with pytest.raises(UserError, match="this CPU has no bf16 units"):
         fid(reference=str(sets[1]), weights=tmp_path / "none.pth", precision="bf16")
 
 
 @pytest.mark.parametrize("kind", ["folder", "statistics"])
 def test_bf16_has_its_drift_beside_it(quick, sets, tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(fid_module, "cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(fid_module, "fastest_dtype", lambda device: "bf16")
     images, reference = sets
     given = {"weights": tmp_path / "none.pth"}
     exact = fid(reference=str(reference), **given)

@@ -105,7 +105,7 @@ def test_batch_order_and_channels(both, pictures):
 
 def test_floats_are_refused_and_not_divided_twice(both, pictures):
     for folder in (both[0], both[2]):
-        with pytest.raises(UserError, match="give uint8 in 0 to 255"):
+        with pytest.raises(UserError, match="whose range nobody can know"):
             clip_score(model=str(folder)).network(pictures.float() / 255)
 
 

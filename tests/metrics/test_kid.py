@@ -140,14 +140,20 @@ def test_images_all_alike_have_a_finite_distance():
     assert metric(features(30)).compute(same)["kid"] > 0
 
 
+def fids(peer, *options):
+    from drawbench.metrics.fid import networks
+
+    return networks("fid", peer.file, *options, device="cpu", dtype="fp32")
+
+
 def test_what_cannot_be_compared_is_said(peer, tmp_path, photographs):
     with pytest.raises(UserError, match="kid needs a reference"):
         kid(weights=peer.file)
     with pytest.raises(UserError, match="2 images or more"):
         kid(weights=peer.file, subsets=3, subset_size=1)
-    from drawbench.metrics.pool3 import pool3
-
-    network = pool3("kid", peer.file, "clean", "none", device="cpu", dtype="fp32")
+    with pytest.raises(UserError, match="there are none .kid.subsets=0"):
+        kid(weights=peer.file, subset_size=50, reference="x")
+    network = fids(peer, "clean", "none", "center_crop", "bicubic").images
     write_reference(tmp_path / "stats.npz", moments(features(5, 2048)), network.key, "five")
     with pytest.raises(UserError, match="reference make DIR -o STATS --features"):
         kid(weights=peer.file, reference=str(tmp_path / "stats.npz"))
@@ -172,12 +178,14 @@ def test_cmmd_runs_on_the_shapes_clip_and_is_refused_without_a_reference(tmp_pat
     assert "open_clip" in found.protocol()["network"]
 
 
-def test_kid_shares_the_features_of_fid(peer):
-    import torch
-
-    from drawbench.metrics.fid import InceptionFeatures
-    from drawbench.metrics.inception_weights import load_inception
-    from drawbench.metrics.pool3 import pool3
-
-    fids = InceptionFeatures(load_inception("fid", peer.file, "cpu", torch.float32), "clean", "cpu", "fp32")
-    assert pool3("kid", peer.file, "clean", "none", device="cpu", dtype="fp32").key == fids.key
+def test_kid_shares_the_features_of_fid(peer, photographs, tmp_path):
+    (tmp_path / "set").mkdir()
+    for file in photographs[:2]:
+        (tmp_path / "set" / file.name).write_bytes(file.read_bytes())
+    options = {"protocol": "legacy_pytorch", "resize_before": "256", "crop": "squeeze", "filter": "box"}
+    mine = kid(weights=peer.file, reference=str(tmp_path / "set"), **options, reference_crop="center_crop")
+    theirs = fids(peer, *options.values(), "center_crop")
+    assert mine.network.key == theirs.images.key
+    assert mine.reference.network == theirs.reference.key != theirs.images.key
+    assert "squeezed by Pillow box" in mine.protocol()["resize before"]
+    assert "centre crop" in mine.protocol()["reference resize before"]

@@ -12,6 +12,7 @@ from PIL import Image
 from drawbench.cli import main
 from drawbench.errors import AssetMissing, UserError
 from drawbench.interfaces import Prompt
+from drawbench.metrics.cmmd import cmmd
 from drawbench.metrics.frechet import Moments, moments
 from drawbench.metrics.frechet_metric import FrechetDistance
 from drawbench.metrics.named_reference import check_coco, matched, named_file
@@ -288,3 +289,38 @@ def test_the_same_images_give_the_same_bytes(folder, tiny, tmp_path):
 def test_what_is_typed_wrong_is_told(folder, given, message, capsys):
     assert command(["reference", "make", folder, *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_folders_that_are_links_are_read_too_and_once(folder, tmp_path):
+    parent = tmp_path / "parent"
+    parent.mkdir()
+    (parent / "linked").symlink_to(folder, target_is_directory=True)
+    (parent / "round").symlink_to(parent, target_is_directory=True)
+    assert find_reference(str(parent), Means(), "tiny").sha256 == find_reference(str(folder), Means(), "tiny").sha256
+
+
+@pytest.mark.parametrize("how", ["negative", "triangular"])
+def test_what_is_no_covariance_is_refused(tmp_path, how):
+    sigma = np.cov(np.random.default_rng(0).normal(size=(50, 6)), rowvar=False)
+    if how == "negative":
+        sigma[2, 2] = -1
+    else:
+        sigma = np.triu(sigma)
+    np.savez(tmp_path / "s.npz", mu=np.zeros(6), sigma=sigma)
+    with pytest.raises(UserError, match="its covariance is none"):
+        read_reference(tmp_path / "s.npz", "any", "fid", 6)
+
+
+def test_a_covariance_in_float32_of_few_images_is_one(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(20, 64))
+    np.savez(tmp_path / "s.npz", mu=rows.mean(0), sigma=np.cov(rows, rowvar=False).astype(np.float32))
+    assert read_reference(tmp_path / "s.npz", "any", "fid", 64).n is None
+
+
+def test_statistics_for_a_metric_that_compares_images_are_made_by_its_name(folder, tmp_path):
+    made = tmp_path / "s.npz"
+    given = ["reference", "make", folder, "--metric", "cmmd", "--set", "cmmd.model=shapes", "--features", "-o", made]
+    assert command(given) == 0
+    whole, kept = (cmmd(model="shapes", reference=str(place)) for place in (folder, made))
+    assert kept.protocol() == whole.protocol()
+    np.testing.assert_array_equal(kept.reference.given, whole.reference.given)
