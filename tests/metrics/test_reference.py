@@ -11,11 +11,12 @@ from PIL import Image
 
 from drawbench.cli import main
 from drawbench.errors import AssetMissing, UserError
+from drawbench.files import host
 from drawbench.interfaces import Prompt
 from drawbench.metrics.frechet import Moments, moments
 from drawbench.metrics.frechet_metric import FrechetDistance
 from drawbench.metrics.named_reference import check_coco, matched, named_file
-from drawbench.metrics.reference import find_reference, read_reference, save_reference
+from drawbench.metrics.reference import find_reference, read_reference, save_reference, write_reference
 from drawbench.prompts import make_prompt_set
 from drawbench.protocol import digest
 
@@ -288,3 +289,10 @@ def test_the_same_images_give_the_same_bytes(folder, tiny, tmp_path):
 def test_what_is_typed_wrong_is_told(folder, given, message, capsys):
     assert command(["reference", "make", folder, *given]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_a_killed_command_left_of_a_statistics_file_goes_with_the_next_one(tmp_path):
+    dead = tmp_path / f".stats.npz.{host()}-{2**22 + 1}-0.tmp"
+    dead.write_bytes(b"half of it")
+    write_reference(tmp_path / "stats.npz", moments(np.eye(3, dtype=np.float32)), "a network", "a few")
+    assert not dead.exists()
