@@ -42,6 +42,8 @@ class OutputScores:
     higher_is_better: bool | None
     scores: Mapping[str, Mapping[str | None, Score]]
     """System → category (None: over all prompts) → score."""
+    rescales: str | None = None
+    """The output that it is times a constant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,13 @@ def _protocols(name: str, current: Mapping[str, Sequence[ScoreFile]]) -> Iterato
 def _metric(label: str, name: str, files: Mapping[str, ScoreFile]) -> MetricScores:
     by_system = {system: _by_output(file) for system, file in files.items()}
     mains = {file.main for file in files.values()}
+    rescaled = {output: of for file in files.values() for output, of in file.rescaled.items()}
     outputs = []
     for output in dict.fromkeys(output for of_system in by_system.values() for output in of_system):
         scores = {system: of_system[output] for system, of_system in by_system.items() if output in of_system}
         any_score = next(score for of_system in scores.values() for score in of_system.values())
-        outputs.append(OutputScores(output, output in mains, any_score.kind, any_score.higher_is_better, scores))
+        kind, higher = any_score.kind, any_score.higher_is_better
+        outputs.append(OutputScores(output, output in mains, kind, higher, scores, rescaled.get(output)))
     mismatches = []
     for a, b in pairs(list(files)):
         fields = unlike(files[a], files[b])

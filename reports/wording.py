@@ -271,7 +271,7 @@ def _of_scores(comparison: Comparison) -> list[str]:
     families = (
         "p is adjusted by Holm (1979) within families: the overall differences of the main outputs, over all metrics, "
         "pairs and prompt sets of the first table, are one; those of all other outputs are one; and for each output and "
-        "pair, its categories are one."
+        "pair, its categories are one. An output that is another one times a constant has that one's p, and counts once."
     )
     verdict = (
         f"A verdict asks for both: Holm's p below {1 - LEVEL:.2f} and an interval that excludes 0 (p alone, where the "
