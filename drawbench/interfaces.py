@@ -104,6 +104,8 @@ class Output(NamedTuple):
     kind: Kind
     main: bool = False
     """The one that stands for the metric in a summary. Exactly one output of a metric is main."""
+    rescales: str | None = None
+    """The output that it is times a constant: its test is that one's, and counts once."""
 
 
 class Scored(NamedTuple):
@@ -134,8 +136,11 @@ class ImageMetric(Protocol):
     An attribute ``features_only``, where it is True, says that the features of its network are enough: then it is given images of
     no size, ``(N, 3, 0, 0)``, and where the features are known, none is read.
 
-    A method ``for_prompts``, where there is one (of any kind of metric), is given all prompts of the run once and returns the
-    metric that scores it: what compares an image with the other prompts' texts.
+    A method ``for_prompts``, where there is one (of any kind of metric), is given the run's whole prompt set once, also where
+    few of the prompts were drawn, and returns the metric that scores it: what compares an image with the other prompts' texts.
+
+    An attribute ``verified``, where there is one (of any kind of metric), says whether what it scores with was tried on its
+    published weights: for a metric that has more weights than its network.
     """
 
     outputs: Mapping[str, Output]

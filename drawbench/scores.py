@@ -40,6 +40,8 @@ class ScoreFile(NamedTuple):
     """Of a set metric: output name → its values without each group of prompts, from which differences have their interval."""
     groups_sha256: str | None = None
     """Of the prompts of each group: two sets are paired where it is the same."""
+    rescaled: Mapping[str, str] = {}
+    """Output name → the output that it is times a constant."""
 
     def table(self) -> Any:
         """Returns the per-image values as a pandas DataFrame: prompt, sample, category, outputs, ``note_…``.
@@ -100,7 +102,11 @@ def read_scores(path: Path) -> ScoreFile:
         protocol = MetricProtocol(**content["protocol"])
         scores = [score_from_json(row | {"protocol": content["protocol"]}) for row in content["scores"]]
         names = [name for name in ScoreFile._fields if name not in ("protocol", "scores", "path")]
-        later: dict[str, Any] = {"left_out": {}, "groups_sha256": None}  # Files from before they were kept lack them.
+        later: dict[str, Any] = {
+            "left_out": {},
+            "groups_sha256": None,
+            "rescaled": {},
+        }  # Files from before they were kept lack them.
         content = later | content
         return ScoreFile(**{name: content[name] for name in names}, protocol=protocol, scores=scores, path=path)
     except (ValueError, KeyError, TypeError) as error:

@@ -105,6 +105,9 @@ class Aesthetic:
 
     features_only = True
 
+    verified = False
+    """Also on the CLIP that ships: a head is not a part of it, and what one's own is worth nobody tried here."""
+
     def __init__(self, clip: ClipNetwork, head: Head, sha256: str) -> None:
         self.network, self._head, self._sha256 = clip, head, sha256
 

@@ -31,9 +31,10 @@ def clip_r_precision(
     candidates: Literal["all"] | int = 100,
     seed: int = 0,
 ) -> ClipRPrecision:
-    """The rate at which an image's own text is CLIP's first choice among ``candidates`` texts of the run (R = 1).
+    """The rate at which an image's own text is CLIP's first choice among ``candidates`` texts (R = 1).
 
-    They are the own text and others, drawn for each prompt by ``seed`` from the run's; ``all`` takes every text of the run.
+    They are the own text and others, drawn for each prompt by ``seed`` from the run's whole prompt set, whichever of its
+    prompts were drawn; ``all`` takes every text of the set.
     ``model``, ``tag``, ``weights`` and ``prefix`` as of clip_score. An image that was made under the guidance of this very
     CLIP is judged by its own maker: choose another.
 
@@ -78,7 +79,7 @@ class ClipRPrecision:
         self._embeddings: NDArray[np.float64] = np.empty((0, 0))
 
     def for_prompts(self, prompts: Sequence[Prompt]) -> ClipRPrecision:
-        """Returns the metric that takes its candidates from these prompts' texts.
+        """Returns the metric that takes its candidates from these prompts' texts: those of a run's prompt set.
 
         Texts that CLIP reads alike (the same tokens: other capitals, or cut before they differ) are one candidate.
         """
@@ -93,13 +94,13 @@ class ClipRPrecision:
         fields["texts"] = f"{len(self._pool)} different ones, sha256 {digest(self._pool)}"
         if self._count == len(self._pool):
             return {**fields, "candidates": f"all {self._count}"}
-        return {**fields, "candidates": f"{self._count}, the own and others of the run", "seed": str(self._seed)}
+        return {**fields, "candidates": f"{self._count}, the own and others of the prompt set", "seed": str(self._seed)}
 
     def score(self, images: Tensor, features: Tensor | None, prompts: Sequence[Prompt]) -> Scored:
         assert features is not None  # noqa: S101  the stream gives a metric with a network its features
         if not self._pool:
             raise UserError(
-                "clip_r_precision compares a run's texts: give it all prompts first, by for_prompts(prompts)"
+                "clip_r_precision compares the texts of a prompt set: give it all prompts first, by for_prompts(prompts)"
             )
         if len(self._pool) < 2:
             return Scored({"r_precision": np.full(len(prompts), np.nan)}, {"chosen": [""] * len(prompts)})
@@ -115,15 +116,15 @@ class ClipRPrecision:
         return Scored({"r_precision": np.array(values)}, {"chosen": chosen})
 
     def remarks(self, prompts: Sequence[Prompt]) -> list[str]:
-        """Says where the run has fewer texts than were asked for, texts that CLIP cannot tell apart, and which were cut."""
+        """Says where the set has fewer texts than were asked for, texts that CLIP cannot tell apart, and which were cut."""
         said = self._texts.remarks(prompts)
         if self._asked != "all" and self._count < self._asked:
             said.append(
-                f"{self._asked} candidates were asked for and the run has {self._count} different texts: chance is "
+                f"{self._asked} candidates were asked for and the prompt set has {self._count} different texts: chance is "
                 f"1/{self._count}, and a rate among more candidates is lower"
             )
         if len(self._pool) < self._given:
-            said.append(f"the run's {self._given} prompts have {len(self._pool)} texts that CLIP can tell apart")
+            said.append(f"the {self._given} prompts of the set have {len(self._pool)} texts that CLIP can tell apart")
         return said
 
     @property

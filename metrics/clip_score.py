@@ -47,7 +47,7 @@ class ClipScore:
 
     outputs: Mapping[str, Output] = {
         "cosine": Output(higher_is_better=True, kind="mean", main=True),
-        "x100": Output(higher_is_better=True, kind="mean"),
+        "x100": Output(higher_is_better=True, kind="mean", rescales="cosine"),
         "clipscore": Output(higher_is_better=True, kind="mean"),
     }
 

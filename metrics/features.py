@@ -1,8 +1,9 @@
 """Features of images: one row for each, known by the network and the image's sha256, whichever run or reference it is of.
 
-``$DRAWBENCH_CACHE/features/<network>/`` holds a file for each set of images (named by its digest, rows in the set's order,
-memory-mapped by whoever needs them) and, while a set is in the making, small files of its rows, each of one writer and never
-changed. So writers cannot harm one another, one that is killed loses seconds, and a set that grew computes what is new.
+``$DRAWBENCH_CACHE/features/<hash>/``, of the network and the code that it is part of, holds a file for each set of images
+(named by its digest, rows in the set's order, memory-mapped by whoever needs them) and, while a set is in the making, small
+files of its rows, each of one writer and never changed. So writers cannot harm one another, one that is killed loses seconds,
+and a set that grew computes what is new.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from drawbench import __version__
 from drawbench.errors import UserError
-from drawbench.files import alive, host
+from drawbench.files import alive, host, sweep
 from drawbench.interfaces import Network
 from drawbench.metrics.feature_files import FeatureFile, read_features, write_features
 from drawbench.progress import say
@@ -31,16 +33,26 @@ if TYPE_CHECKING:
 
 MOST_ROWS, MOST_SECONDS = 2048, 20.0
 """What is computed goes to the disk when it is so much, or so old."""
+ABANDONED = 86400.0
+"""Seconds after which a small file of another machine is nobody's: whether its writer lives cannot be seen from here."""
 _PIECE = re.compile(r"rows-(?P<host>.+)-(?P<pid>\d+)-\d+\.npy")
+
+
+def made_by(key: str, identity: Mapping[str, str] = {}) -> str:
+    """Returns the digest of all that may move features: the network's key, this version, and what identifies a plug-in."""
+    return digest({"network": key, "drawbench": __version__, "plug-in": dict(identity)})
 
 
 class Features:
     """One network's features of a set of images, float32 ``(N, D)``: those that are kept, and those computed now."""
 
-    def __init__(self, key: str, images: Sequence[str]) -> None:
-        """Finds what is kept of ``images``, the sha256 of each file; the same image may be there twice."""
+    def __init__(self, key: str, images: Sequence[str], identity: Mapping[str, str] = {}) -> None:
+        """Finds what is kept of ``images``, the sha256 of each file; the same image may be there twice.
+
+        ``key`` is the network's own, any text; ``identity`` tells other code apart that may give the same key.
+        """
         self.images = [bytes.fromhex(image) for image in images]
-        self.folder = cache_folder() / "features" / key[:16]
+        self.folder = cache_folder() / "features" / made_by(key, identity)[:32]
         self.path = self.folder / f"{digest(list(images))[:32]}.npy"
         self.computed = 0
         """Rows that the network was asked for."""
@@ -83,7 +95,7 @@ class Features:
         new = [number for number, index in enumerate(at) if index in lacking]
         if new:
             features = network(images if len(new) == len(at) else images[new]).detach().float().cpu()
-            self._check(features, network)
+            self._check(features, network, len(new))
             self.computed += len(new)
             self._new |= {self.images[at[n]]: row for n, row in zip(new, features.numpy(), strict=True)}
             if self._writable and (len(self._new) >= MOST_ROWS or time.monotonic() - self._written >= MOST_SECONDS):
@@ -138,16 +150,20 @@ class Features:
         for first in range(0, len(self.images), rows):
             yield self.rows(range(first, min(first + rows, len(self.images))))
 
-    def _check(self, features: Tensor, network: Network) -> None:
+    def _check(self, features: Tensor, network: Network, count: int) -> None:
         import torch
 
-        name = network.key[:16]
+        name, shape = network.key[:16], tuple(features.shape)
+        if len(shape) != 2 or shape[0] != count:
+            raise UserError(
+                f"the network {name} gave features of shape {shape} for {count} images; needed is ({count}, D)"
+            )
         if not torch.isfinite(features).all():
             raise UserError(f"the network {name} gave features that are not finite; nothing was scored with them")
-        known = self._width() if self._new or self._kept else features.shape[1]
-        if features.ndim != 2 or features.shape[1] != known:
+        known = self._width() if self._new or self._kept else shape[1]
+        if shape[1] != known:
             raise UserError(
-                f"the network {name} gave features of shape {tuple(features.shape)} where (N, {known}) are kept of it: "
+                f"the network {name} gave features of shape {shape} where (N, {known}) are kept of it: "
                 f"its key must say all that moves them; delete {self.folder}"
             )
 
@@ -190,15 +206,27 @@ class Features:
 
     def _cannot(self, error: OSError) -> None:
         self._writable = False
-        say(f"the features could not be kept in {self.path} ({error.strerror}); the next metric computes them again")
+        say(
+            f"the features could not be kept in {self.path} ({error.strerror}); those that are not on disk yet are computed "
+            "again by the next command"
+        )
 
     def _clear(self) -> None:
-        """Deletes the small files whose rows the set's file has now, but for those of a writer that lives."""
+        """Deletes the small files whose rows the set's file has now, but for those of a writer that lives or may live."""
         here = set(self.images)
         for path in self.folder.glob("rows-*.npy"):
             match = _PIECE.fullmatch(path.name)
-            if match is None or (match["host"] == host() and alive(int(match["pid"]))):
-                continue
             with suppress(OSError, ValueError, EOFError):
+                if match is None or _may_live(match, path):
+                    continue
                 if here.issuperset(read_features(path).images):
                     path.unlink()
+        with suppress(OSError):
+            sweep(self.folder)  # A writer that was killed leaves as much as the set has features.
+
+
+def _may_live(piece: re.Match[str], path: Path) -> bool:
+    """Says whether the writer of a small file may still read it; of another machine, until the file is a day old."""
+    if piece["host"] == host():
+        return alive(int(piece["pid"]))
+    return time.time() - path.stat().st_mtime < ABANDONED

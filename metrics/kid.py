@@ -97,7 +97,7 @@ class KernelDistance:
     with_interval = True
     outputs: Mapping[str, Output] = {
         "kid": Output(higher_is_better=False, kind="set", main=True),
-        "kid_x1000": Output(higher_is_better=False, kind="set"),
+        "kid_x1000": Output(higher_is_better=False, kind="set", rescales="kid"),
     }
 
     def __init__(

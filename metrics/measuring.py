@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from drawbench import __version__
 from drawbench.errors import UserError
 from drawbench.executors.shard import WHOLE, Shard
-from drawbench.interfaces import ImageMetric, PromptMetric, SetMetric
+from drawbench.interfaces import ImageMetric, Network, PromptMetric, SetMetric
 from drawbench.journal import Record
 from drawbench.metrics.batches import sizes_of
-from drawbench.metrics.features import Features
+from drawbench.metrics.features import Features, made_by
 from drawbench.metrics.scoring import Loaded, by_prompt, checked, fields_of
 from drawbench.metrics.unfinished import Row, Unfinished
 from drawbench.protocol import digest
@@ -38,26 +38,27 @@ class Work:
         self.mine = [index for prompt in self._part for index in self._prompts[prompt]]
         """The part's positions in the run."""
         self._unfinished = {
-            loaded.alias: Unfinished(
-                run.path, digest({**fields_of(run, loaded), "drawbench": __version__}), loaded.metric.outputs
-            )
+            loaded.alias: Unfinished(run.path, value_protocol(run, loaded), loaded.metric.outputs)
             for loaded in metrics
             if not isinstance(loaded.metric, SetMetric)
         }
         self._lack = {loaded.alias: self._lacking(loaded) for loaded in metrics}
         """Positions without a value; of a set metric all, for it wants their features."""
         self._wanted: dict[str, set[int]] = {}
-        """Network → positions whose features somebody wants."""
+        """Network, as `_network` names it → positions whose features somebody wants."""
+        self._features: dict[str, Features] = {}
+        images = [str(record.sha256) for record in records]
         for loaded in metrics:
             if loaded.metric.network is not None:
-                self._wanted.setdefault(loaded.metric.network.key, set()).update(self._lack[loaded.alias])
-        images = [str(record.sha256) for record in records]
-        self.features = {key: Features(key, images) for key in self._wanted}
+                key = _network(loaded)
+                self._wanted.setdefault(key, set()).update(self._lack[loaded.alias])
+                if key not in self._features:
+                    self._features[key] = Features(loaded.metric.network.key, images, loaded.identity)
         together, self.mixed = self._together()
         """Prompts whose images are wanted together and are of several sizes: they are read in a pass of their own."""
         alone = {index for loaded in metrics if _sees_images(loaded) for index in self._lack[loaded.alias]}
         for key, wanted in self._wanted.items():
-            alone.update(self.features[key].lacking(sorted(wanted)))
+            alone.update(self._features[key].lacking(sorted(wanted)))
         self.to_see = sorted(alone | together)
         """The positions whose images must be read, but for the mixed prompts."""
         valued = {index for loaded in metrics if loaded.alias in self._unfinished for index in self._lack[loaded.alias]}
@@ -79,13 +80,12 @@ class Work:
 
     def see(self, positions: Sequence[int], images: Tensor) -> None:
         """Makes of a batch ``(N, 3, H, W) uint8`` of one size whatever is wanted of it."""
-        living = self.living
-        networks = {loaded.metric.network.key: loaded.metric.network for loaded in living if loaded.metric.network}
-        for key in networks.keys() & self._wanted.keys():
+        networks = {_network(it): it.metric.network for it in self.living if it.metric.network is not None}
+        for key, network in networks.items():
             at, part = _chosen(positions, images, self._wanted[key])
             if at:
-                self.features[key].of(at, part, networks[key])
-        for loaded in living:
+                self._see_features(key, network, at, part)
+        for loaded in self.living:
             if _sees_images(loaded):
                 at, part = _chosen(positions, images, self._lack[loaded.alias])
                 if at:
@@ -116,6 +116,10 @@ class Work:
                     if loaded.alias not in self.errors and self._prompts[prompt][0] in self._lack[loaded.alias]:
                         self._score_prompt(loaded, prompt, [])
 
+    def features(self, loaded: Loaded) -> NDArray[np.float32]:
+        """Returns the features ``(N, D)`` of all images by a metric's network, all of which are known."""
+        return self._features[_network(loaded)].array
+
     def positions(self, prompt: str) -> list[int]:
         """Returns where a prompt's images stand in the run, by sample."""
         return self._prompts[prompt]
@@ -130,27 +134,26 @@ class Work:
 
     def close(self) -> None:
         """Keeps the features that were computed."""
-        for features in self.features.values():
+        for features in self._features.values():
             features.close()
 
-    def delete_unfinished(self, loaded: Loaded) -> None:
-        """Deletes what was kept in case this was killed: the scores have it."""
-        if loaded.alias in self._unfinished:
-            self._unfinished[loaded.alias].delete()
+    def give_up(self, loaded: Loaded, error: Exception) -> None:
+        """Notes why a metric has no scores; it is told when the other metrics are done and on disk."""
+        self.errors[loaded.alias] = _of_metric(loaded, error)
 
     def summary(self) -> str:
         """Returns what was computed and what was known, in words."""
         read = len(self.to_see) + sum(len(self._prompts[prompt]) for prompt in self.mixed)
         said = [f"{read} of {len(self.mine)} images were read"]
-        for key, features in self.features.items():
+        for key, features in self._features.items():
             if not self._wanted[key]:
                 continue
-            users = [
-                loaded.alias for loaded in self.metrics if loaded.metric.network and loaded.metric.network.key == key
-            ]
+            users = [loaded.alias for loaded in self.metrics if loaded.metric.network and _network(loaded) == key]
             wanted = len({features.images[index] for index in self._wanted[key]})
-            kept = wanted - features.computed
-            said.append(f"features for {', '.join(users)}: {features.computed} computed, {kept} from the cache")
+            lacking = len(features.lacking(sorted(self._wanted[key])))
+            kept = wanted - features.computed - lacking
+            what = f"features for {', '.join(users)}: {features.computed} computed, {kept} from the cache"
+            said.append(what + (f", {lacking} not computed" if lacking else ""))
         for alias, unfinished in self._unfinished.items():
             if unfinished.found:
                 said.append(f"{alias} went on from {unfinished.found} values that were kept")
@@ -211,6 +214,16 @@ class Work:
                 self.see_prompt(prompt, [so_far[own] for own in self._prompts[prompt]])
                 del self._waiting[prompt]
 
+    def _see_features(self, key: str, network: Network, at: Sequence[int], images: Tensor) -> None:
+        """Asks a network; where it fails, every metric on it is given up, and the others go on."""
+        try:
+            self._features[key].of(at, images, network)
+        except Exception as error:  # noqa: BLE001  told when the other metrics are done and on disk
+            for loaded in self.living:
+                if loaded.metric.network is not None and _network(loaded) == key:
+                    named = type(error)(f"metric {loaded.alias}: {error}") if isinstance(error, UserError) else error
+                    self.give_up(loaded, named)
+
     def _score_images(self, loaded: Loaded, at: Sequence[int], images: Tensor) -> None:
         import torch
 
@@ -218,7 +231,7 @@ class Work:
 
         def score() -> list[Row]:
             metric: Any = loaded.metric
-            features = torch.from_numpy(self.features[metric.network.key].rows(at)) if metric.network else None
+            features = torch.from_numpy(self._features[_network(loaded)].rows(at)) if metric.network else None
             scored = metric.score(images, features, prompts)
             return checked(loaded, scored.values, scored.notes, len(at))
 
@@ -229,7 +242,7 @@ class Work:
 
         def score() -> list[Row]:
             metric: Any = loaded.metric
-            features = self.features[metric.network.key].rows(positions) if metric.network else None
+            features = self._features[_network(loaded)].rows(positions) if metric.network else None
             values = metric.score_prompt(images, features, self.run.prompts[prompt])
             return checked(loaded, {name: np.array([value]) for name, value in values.items()}, {}, 1)
 
@@ -239,7 +252,17 @@ class Work:
         try:
             self._unfinished[loaded.alias].add(dict(zip(keys, score(), strict=True)))
         except Exception as error:  # noqa: BLE001  told when the other metrics are done and on disk
-            self.errors[loaded.alias] = _of_metric(loaded, error)
+            self.give_up(loaded, error)
+
+
+def value_protocol(run: Run, loaded: Loaded) -> str:
+    """Returns the digest of all that moves a single value: what is kept of a metric under it is taken up."""
+    return digest({**fields_of(run, loaded), "drawbench": __version__})
+
+
+def _network(loaded: Loaded) -> str:
+    """Names the network of a metric that has one: other code may give another network the same key."""
+    return made_by(loaded.metric.network.key, loaded.identity) if loaded.metric.network is not None else ""
 
 
 def _sees_images(loaded: Loaded) -> bool:

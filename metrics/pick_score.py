@@ -31,7 +31,7 @@ class PickScore:
 
     outputs: Mapping[str, Output] = {
         "score": Output(higher_is_better=True, kind="mean", main=True),
-        "cosine": Output(higher_is_better=True, kind="mean"),
+        "cosine": Output(higher_is_better=True, kind="mean", rescales="score"),
     }
 
     features_only = True

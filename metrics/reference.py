@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from drawbench import __version__
 from drawbench.errors import AssetMissing, UserError
-from drawbench.files import atomic, sha256_file
+from drawbench.files import atomic, sha256_file, sweep
 from drawbench.interfaces import Network
 from drawbench.metrics.batches import Size, by_size, read_ahead, read_drawn, sizes_of
 from drawbench.metrics.features import Features
@@ -209,6 +209,7 @@ def write_reference(
         arrays["features"] = features
     with atomic(file) as beside, open(beside, "wb") as stream:
         np.savez(stream, **arrays)
+    sweep(file.parent)
 
 
 def save_reference(file: Path, found: Reference, *, features: bool, more: Mapping[str, str] = {}) -> None:

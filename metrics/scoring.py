@@ -58,7 +58,8 @@ def score_file(run: Run, loaded: Loaded, images: str, records: Sequence[Record])
     protocol = make_protocol(fields)
     path = scores_path(run.path, loaded.alias, protocol)
     main = next(name for name, output in loaded.metric.outputs.items() if output.main)
-    return ScoreFile(loaded.alias, main, protocol, images, [], [], loaded.verified, now(), path)
+    rescaled = {name: output.rescales for name, output in loaded.metric.outputs.items() if output.rescales is not None}
+    return ScoreFile(loaded.alias, main, protocol, images, [], [], loaded.verified, now(), path, rescaled=rescaled)
 
 
 def groups_of(records: Sequence[Record]) -> NDArray[np.int64]:

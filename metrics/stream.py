@@ -16,9 +16,10 @@ from drawbench.interfaces import Prompt, SetMetric
 from drawbench.intervals import Over
 from drawbench.journal import Record
 from drawbench.metrics.batches import by_size, read_ahead, read_drawn, sizes_of
-from drawbench.metrics.measuring import Work
+from drawbench.metrics.measuring import Work, value_protocol
 from drawbench.metrics.scoring import LEFT_OUT, mean_scores, remarks_of, score_file, with_set_scores, write_table
 from drawbench.metrics.scoring import Loaded as Loaded
+from drawbench.metrics.unfinished import delete_unfinished
 from drawbench.progress import progress, say
 from drawbench.scores import ScoreFile, images_digest, write_scores
 from drawbench.store import Run
@@ -75,11 +76,14 @@ def score_run(
             continue
         file = files[loaded.alias]
         if loaded in new:
-            file = file._replace(notes=remarks_of(run, loaded, records))
-            if isinstance(loaded.metric, SetMetric):
-                array = work.features[loaded.metric.network.key].array
-                file = with_set_scores(run, loaded, file, records, array)
-            else:
+            try:  # What the metric itself does; a disk that is full is another matter.
+                file = file._replace(notes=remarks_of(run, loaded, records))
+                if isinstance(loaded.metric, SetMetric):
+                    file = with_set_scores(run, loaded, file, records, work.features(loaded))
+            except Exception as error:  # noqa: BLE001  told when the other metrics are done and on disk
+                work.give_up(loaded, error)
+                continue
+            if not isinstance(loaded.metric, SetMetric):
                 file = file._replace(table_sha256=write_table(run, loaded, file, records, work.rows(loaded)))
         else:
             file = before[file.path]
@@ -89,9 +93,8 @@ def score_run(
             file = file._replace(scores=mean_scores(run, loaded, file, over))
         write_scores(file)
         files[loaded.alias] = file
-        work.delete_unfinished(loaded)
-    for error in work.errors.values():  # The others are on disk; now the first that failed is told.
-        raise error
+        delete_unfinished(run.path, value_protocol(run, loaded))  # Also what a command left that was killed just here.
+    _raise_first(work)
     return list(files.values())
 
 
@@ -106,18 +109,17 @@ def score_part(
         UserError: as `score_run`.
     """
     records = _records(run)
-    images = images_digest(records)
-    before = {file.path: file for file in run.score_files() if file.images_sha256 == images}
-    new = [
-        loaded
-        for loaded in (for_run(run, loaded) for loaded in metrics)
-        if not _is_scored(before.get(score_file(run, loaded, images, records).path), loaded)
-    ]
+    new = _not_scored(run, [for_run(run, loaded) for loaded in metrics], records)
     work = Work(run, records, new, part)
     _do(work, batch_size, tell)
-    for error in work.errors.values():
-        raise error
-    return len(Work(run, records, new).to_do) if tell is None else 0
+    _raise_first(work)
+    if tell is not None:
+        return 0
+    left = _not_scored(run, new, records)
+    for loaded in new:
+        if loaded not in left:  # Somebody joined the parts while this one was at work, and wants its values no more.
+            delete_unfinished(run.path, value_protocol(run, loaded))
+    return len(Work(run, records, left).to_do)
 
 
 def for_run(run: Run, loaded: Loaded) -> Loaded:
@@ -136,6 +138,26 @@ def _records(run: Run) -> list[Record]:
     if len(records) < planned:
         say(f"note: {run.path}: {planned - len(records)} of {planned} planned images are not drawn")
     return records
+
+
+def _not_scored(run: Run, metrics: Sequence[Loaded], records: Sequence[Record]) -> list[Loaded]:
+    """Returns the metrics of which the run has no scores of these images, as its folder is now."""
+    images = images_digest(records)
+    before = {file.path: file for file in run.score_files() if file.images_sha256 == images}
+    return [
+        loaded
+        for loaded in metrics
+        if not _is_scored(before.get(score_file(run, loaded, images, records).path), loaded)
+    ]
+
+
+def _raise_first(work: Work) -> None:
+    """Raises the first error of a metric, if any failed, and says the others."""
+    if work.errors:
+        first, *others = work.errors.values()
+        for other in others:
+            say(str(other))
+        raise first
 
 
 def _is_scored(file: ScoreFile | None, loaded: Loaded) -> bool:

@@ -33,11 +33,11 @@ class Unfinished:
 
     def __init__(self, run: Path, protocol: str, outputs: Iterable[str]) -> None:
         """``protocol`` is the hash of all that moves a single value."""
-        self.folder, self.protocol, self.outputs = run / "scores" / ".unfinished", protocol[:16], set(outputs)
+        self.folder, self.protocol, self.outputs = _folder(run), protocol[:16], set(outputs)
         self.rows: dict[str, Row] = {}
         self._path = self.folder / f"{self.protocol}.{host()}-{os.getpid()}-{time.time_ns()}.jsonl"
         self._writable = True
-        for file in self._files():
+        for file in _files(self.folder, self.protocol):
             self._read(file)
         self.found = len(self.rows)
 
@@ -53,16 +53,6 @@ class Unfinished:
         except OSError as error:
             self._writable = False
             say(f"values could not be kept in {self._path} ({error.strerror}); killed, they would be computed again")
-
-    def delete(self) -> None:
-        """Deletes all files: the values are in the scores."""
-        with suppress(OSError):
-            for file in self._files():
-                file.unlink(missing_ok=True)
-            self.folder.rmdir()  # Only where it is empty.
-
-    def _files(self) -> list[Path]:
-        return sorted(self.folder.glob(f"{self.protocol}.*.jsonl")) if self.folder.is_dir() else []
 
     def _read(self, file: Path) -> None:
         try:
@@ -80,6 +70,23 @@ class Unfinished:
                 self.rows[key] = row
         if damaged:
             say(f"{file}: {damaged} of its values are damaged: they are computed anew")
+
+
+def delete_unfinished(run: Path, protocol: str) -> None:
+    """Deletes the values of a protocol, whoever wrote them: they are in the scores."""
+    folder = _folder(run)
+    with suppress(OSError):
+        for file in _files(folder, protocol[:16]):
+            file.unlink(missing_ok=True)
+        folder.rmdir()  # Only where it is empty.
+
+
+def _folder(run: Path) -> Path:
+    return run / "scores" / ".unfinished"
+
+
+def _files(folder: Path, protocol: str) -> list[Path]:
+    return sorted(folder.glob(f"{protocol}.*.jsonl")) if folder.is_dir() else []
 
 
 def _line(key: str, row: Row) -> bytes:

@@ -217,7 +217,8 @@ def metric_contrasts(
         if file.path.with_suffix(".parquet").is_file():
             tables[system] = file.table()
     for output in metric.outputs:
-        subject = Subject(prompt_set, metric.label, output.name, output.main, output.kind, output.higher_is_better)
+        higher, rescales = output.higher_is_better, output.rescales
+        subject = Subject(prompt_set, metric.label, output.name, output.main, output.kind, higher, rescales)
         for a, b in pairs(systems):
             why_not = _why_not(metric, output, a, b, tables)
             if why_not:

@@ -12,6 +12,7 @@ from drawbench.protocol import differences, digest
 from drawbench.reports.pairs import pairs
 from drawbench.scores import ScoreFile
 
+OVER = "interval over"
 SIZE_FIELD = "n"
 """The one field of a protocol in which two numbers may differ and still be compared, on the prompts that both have."""
 
@@ -41,6 +42,8 @@ class OutputScores:
     higher_is_better: bool | None
     scores: Mapping[str, Mapping[str | None, Score]]
     """System → category (None: over all prompts) → score."""
+    rescales: str | None = None
+    """The output that it is times a constant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +85,16 @@ def _protocols(name: str, current: Mapping[str, Sequence[ScoreFile]]) -> Iterato
 def _metric(label: str, name: str, files: Mapping[str, ScoreFile]) -> MetricScores:
     by_system = {system: _by_output(file) for system, file in files.items()}
     mains = {file.main for file in files.values()}
+    rescaled = {output: of for file in files.values() for output, of in file.rescaled.items()}
     outputs = []
     for output in dict.fromkeys(output for of_system in by_system.values() for output in of_system):
         scores = {system: of_system[output] for system, of_system in by_system.items() if output in of_system}
         any_score = next(score for of_system in scores.values() for score in of_system.values())
-        outputs.append(OutputScores(output, output in mains, any_score.kind, any_score.higher_is_better, scores))
+        kind, higher = any_score.kind, any_score.higher_is_better
+        outputs.append(OutputScores(output, output in mains, kind, higher, scores, rescaled.get(output)))
     mismatches = []
     for a, b in pairs(list(files)):
-        fields = differences(identity(files[a]), identity(files[b]))
+        fields = unlike(files[a], files[b])
         if fields:
             mismatches.append(Mismatch(label, a, b, fields))
     return MetricScores(label, name, files, sorted(outputs, key=lambda output: not output.main), mismatches)
@@ -98,7 +103,24 @@ def _metric(label: str, name: str, files: Mapping[str, ScoreFile]) -> MetricScor
 def identity(file: ScoreFile) -> dict[str, object]:
     """Returns a protocol's fields and what the intervals speak of: those of seeds and of prompts are not to be compared."""
     over = {score.interval.over for score in file.scores if score.interval}
-    return {**file.protocol.fields, **({"interval over": " and ".join(sorted(over))} if over else {})}
+    return {**file.protocol.fields, **({OVER: " and ".join(sorted(over))} if over else {})}
+
+
+def unlike(a: ScoreFile, b: ScoreFile) -> dict[str, tuple[Any, Any]]:
+    """Returns the fields in which two identities differ, as ``field → (a's, b's)``.
+
+    What has no interval (left out on request, or all values equal) speaks of nothing else than the other's.
+    """
+    found = differences(identity(a), identity(b))
+    return {field: both for field, both in found.items() if field != OVER or None not in both}
+
+
+def versions(metric: MetricScores) -> dict[str, list[str]]:
+    """Returns the versions of this suite that scored the systems, where they are not one: version → systems."""
+    by: dict[str, list[str]] = defaultdict(list)
+    for system, file in metric.files.items():
+        by[file.drawbench].append(system)
+    return dict(by) if len(by) > 1 else {}
 
 
 def _by_output(file: ScoreFile) -> dict[str, dict[str | None, Score]]:

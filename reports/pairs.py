@@ -35,6 +35,8 @@ class Subject(NamedTuple):
     main: bool
     kind: Kind
     higher_is_better: bool | None
+    rescales: str | None = None
+    """The output that it is times a constant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +126,15 @@ def judged(found: Sequence[Contrast]) -> list[Contrast]:
     """Returns the differences in their order, each with its p adjusted within its family (Holm 1979) and its verdict.
 
     Families: the overall differences of the main outputs, over all metrics, pairs and prompt sets (the headline table);
-    the overall differences of all other outputs; and for each output and pair, its categories.
+    the overall differences of all other outputs; and for each output and pair, its categories. An output that is another
+    one times a constant is no further test: it is in no family, and has that one's adjusted p.
     """
+    place = {_what(contrast, contrast.subject.output): index for index, contrast in enumerate(found)}
+    same = {index: place.get(_what(it, it.subject.rescales)) for index, it in enumerate(found) if it.subject.rescales}
     families: dict[object, list[int]] = defaultdict(list)
     for index, contrast in enumerate(found):
+        if same.get(index) is not None:
+            continue
         subject = contrast.subject
         overall = "headline" if subject.main else "other outputs"
         families[overall if contrast.category is None else (subject, contrast.a, contrast.b)].append(index)
@@ -135,7 +142,16 @@ def judged(found: Sequence[Contrast]) -> list[Contrast]:
     for family in families.values():
         for index, p_holm in zip(family, holm([found[index].p for index in family]), strict=True):
             result[index] = _judge(replace(found[index], p_holm=p_holm))
+    for index, other in same.items():
+        if other is not None:
+            result[index] = _judge(replace(found[index], p_holm=result[other].p_holm))
     return result
+
+
+def _what(contrast: Contrast, output: str | None) -> tuple[object, ...]:
+    """Names the difference of the same pair, prompts and metric in some output."""
+    subject = contrast.subject
+    return subject.prompt_set, subject.metric, output, contrast.a, contrast.b, contrast.category
 
 
 def _judge(contrast: Contrast) -> Contrast:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from drawbench.errors import UserError, did_you_mean
-from drawbench.protocol import differences
 from drawbench.reports.comparison import metric_contrasts
 from drawbench.reports.digits import bounds, counted, decimals, least_decimals, listed, number, p_value, signed
-from drawbench.reports.metric_scores import SIZE_FIELD, MetricScores, identity, metrics_of
+from drawbench.reports.metric_scores import SIZE_FIELD, MetricScores, metrics_of, unlike, versions
 from drawbench.reports.pairs import Contrast, judged
 from drawbench.scores import ScoreFile, images_digest, read_scores
 from drawbench.store import Run
@@ -177,7 +176,7 @@ def _names(a: Side, b: Side, wanted: Sequence[str]) -> list[str]:
 def _nearest(name: str, a: Side, b: Side) -> Refusal:
     """Returns the difference of the two protocols that are most alike, of those under which each side was scored."""
     owned = [[file for file in side.files if file.metric == name] for side in (a, b)]
-    found = [differences(identity(one), identity(two)) for one in owned[0] for two in owned[1]]
+    found = [unlike(one, two) for one in owned[0] for two in owned[1]]
     return Refusal(name, min(found, key=len))
 
 
@@ -191,6 +190,9 @@ def _remarks(metric: MetricScores, labels: Sequence[str]) -> Iterator[str]:
         if SIZE_FIELD in it.fields:
             one, two = it.fields[SIZE_FIELD]
             yield f"{labels[0]} has {one} images and {labels[1]} {two}: differences are over the prompts that both have"
+    if by := versions(metric):
+        who = ", ".join(f"{version} ({listed(systems)})" for version, systems in by.items())
+        yield f"{metric.label} was scored by drawbench {who}; score both again with one version"
     for label, file in metric.files.items():
         if not file.verified:
             yield f"{metric.label} of {label}: unverified on published weights"

@@ -9,7 +9,7 @@ from drawbench.human_eval.findings import cautions
 from drawbench.interfaces import Interval
 from drawbench.reports.comparison import Comparison, RunFacts, Section
 from drawbench.reports.digits import bounds, counted, decimals, least_decimals, listed, number
-from drawbench.reports.metric_scores import SIZE_FIELD
+from drawbench.reports.metric_scores import SIZE_FIELD, identity, versions
 from drawbench.reports.pairs import ALL_PAIRS_UP_TO, FLIPS, LEVEL, SEED, Contrast
 from drawbench.reports.study import methods as study_methods
 from drawbench.shapes.prompts import shapes
@@ -157,7 +157,7 @@ def _protocols(comparison: Comparison) -> Iterator[str]:
             held: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
             for field in dict.fromkeys(field for it in metric.mismatches for field in it.fields):
                 for system, file in metric.files.items():
-                    held[field][str(file.protocol.fields.get(field, "not set"))].append(system)
+                    held[field][str(identity(file).get(field, "not set"))].append(system)
             if SIZE_FIELD in held:
                 sizes[_who_has_what(held.pop(SIZE_FIELD))].append(metric.label)
             if held:
@@ -201,6 +201,13 @@ def _scores(comparison: Comparison) -> Iterator[str]:
                 yield f"{metrics.label} on {section.label}: {listed(without)} was not scored by it"
     for name, reason in comparison.skipped.items():
         yield f"{name} was skipped: {reason}"
+    by_version: dict[str, list[str]] = defaultdict(list)
+    for section in comparison.sections:
+        for metrics in section.metrics:
+            if by := versions(metrics):
+                by_version[_who_has_what(by)].append(f"{metrics.label} on {section.label}")
+    for who, labels in by_version.items():
+        yield f"{listed(labels)}: scored by drawbench {who}; score all again with one version"
     gone = [c for c in comparison.contrasts if c.reason and "per-image values" in c.reason and c.subject.main]
     yield from dict.fromkeys(f"{c.subject.metric}: {c.reason}" for c in gone)
 
@@ -264,7 +271,7 @@ def _of_scores(comparison: Comparison) -> list[str]:
     families = (
         "p is adjusted by Holm (1979) within families: the overall differences of the main outputs, over all metrics, "
         "pairs and prompt sets of the first table, are one; those of all other outputs are one; and for each output and "
-        "pair, its categories are one."
+        "pair, its categories are one. An output that is another one times a constant has that one's p, and counts once."
     )
     verdict = (
         f"A verdict asks for both: Holm's p below {1 - LEVEL:.2f} and an interval that excludes 0 (p alone, where the "

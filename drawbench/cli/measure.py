@@ -191,16 +191,24 @@ def load_metrics(
                 raise
             skipped[alias] = str(error)
             continue
-        if not isinstance(metric, ImageMetric | SetMetric | PromptMetric):
+        kinds = [kind for kind in (ImageMetric, SetMetric, PromptMetric) if isinstance(metric, kind)]
+        if not kinds:
             raise UserError(
                 f"metric {name!r} of {plugin.package} gave {type(metric).__name__}, which lacks one of: outputs, network, "
                 "protocol(), and score(), score_prompt(), or compute() and leave_out()"
+            )
+        if len(kinds) > 1:
+            raise UserError(
+                f"metric {name!r} of {plugin.package} gave {type(metric).__name__}, which is "
+                f"{' and '.join(kind.__name__ for kind in kinds)} at once: its values are of images (score()), of prompts "
+                "(score_prompt()) or of sets (compute() and leave_out()); make two metrics of it"
             )
         if [output.main for output in metric.outputs.values()].count(True) != 1:
             raise UserError(f"metric {name!r} of {plugin.package} must have exactly one main output")
         ours = plugin.package == "drawbench"  # Ours tell all in their protocols.
         told = {} if ours else {f"option {key}": str(value) for key, value in on_record(factory, values).items()}
-        verified = plugin.verified or getattr(metric.network, "shipped", False)
+        # A network that ships is not all that some metrics have: they speak for themselves.
+        verified = getattr(metric, "verified", plugin.verified or getattr(metric.network, "shipped", False))
         loaded.append(Loaded(alias, plugin.name, metric, {**told, **source(plugin)}, verified))
     if reference is not None and not referenced:
         raise UserError(f"--reference {reference}: none of {', '.join(named)} takes a reference")

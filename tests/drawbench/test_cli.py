@@ -231,6 +231,29 @@ def test_a_metric_whose_code_or_options_change_is_scored_anew(drawbench, tmp_pat
     assert value() == 1001
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("    def score_prompt(self, images, features, prompt): pass\n", "ImageMetric and PromptMetric at once"),
+        (
+            "    def compute(self, features): pass\n    def leave_out(self, features, groups): pass\n",
+            "ImageMetric and SetMetric at once",
+        ),
+    ],
+)
+def test_a_metric_of_two_kinds_is_refused(drawbench, tmp_path, more, said):
+    drawbench("generate", "--generator", "noise", "--prompts", SIGNS, "--limit", "3", "-o", tmp_path / "run")
+    (tmp_path / "met.py").write_text(
+        "from drawbench.interfaces import Output\n"
+        "class M:\n    outputs = {'v': Output(True, 'mean', True)}\n    network = None\n"
+        "    def protocol(self): return {}\n    def score(self, images, features, prompts): pass\n" + more + "m = M\n"
+    )
+    code, out, err = drawbench("score", tmp_path / "run", "--metric", f"m={tmp_path / 'met.py'}:m")
+    assert (code, out) == (2, "")
+    assert f"gave M, which is {said}" in err
+    assert "make two metrics of it" in err
+
+
 def test_a_system_of_which_nothing_was_drawn_is_in_the_report(drawbench, tmp_path):
     (tmp_path / "dead.py").write_text(
         "from drawbench.interfaces import Refused\nclass D:\n    pads = False\n    def fingerprint(self): return {}\n"

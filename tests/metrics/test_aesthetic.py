@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_clip import save_open_clip
 
+from drawbench.cli.measure import load_metrics
 from drawbench.errors import AssetMissing, UserError
 from drawbench.interfaces import ImageMetric, Prompt
 from drawbench.metrics.aesthetic import HEADS, Head, aesthetic, read_head
@@ -108,3 +109,13 @@ def test_what_is_no_head_is_refused(folder, tmp_path):
         aesthetic(model=str(folder), head=tmp_path / "two.pth")
     with pytest.raises(UserError, match="is no file of weights"):
         aesthetic(model=str(folder), head=tmp_path / "text.pth")
+
+
+def test_with_a_head_of_ones_own_it_is_unverified_also_on_the_clip_that_ships(tmp_path):
+    width = 64
+    torch.save({"weight": torch.ones(1, width), "bias": torch.zeros(1)}, tmp_path / "head.pth")
+    named = {"aesthetic": "aesthetic", "clip_score": "clip_score"}
+    settings = {"aesthetic": {"model": "shapes", "head": str(tmp_path / "head.pth")}, "clip_score": {"model": "shapes"}}
+    loaded = load_metrics(named, settings, "cpu", "fp32", None)
+    assert [one.metric.network.shipped for one in loaded] == [True, True]
+    assert {one.alias: one.verified for one in loaded} == {"aesthetic": False, "clip_score": True}

@@ -107,7 +107,7 @@ def test_texts_that_clip_reads_alike_are_one_candidate():
     assert metric.protocol()["candidates"] == "all 3"
     right = Stub().encode_text([prompt.text for prompt in of])
     assert metric.score(None, right, of).values["r_precision"].tolist() == [1.0] * 5
-    assert "the run's 5 prompts have 3 texts that CLIP can tell apart" in metric.remarks(of)
+    assert "the 5 prompts of the set have 3 texts that CLIP can tell apart" in metric.remarks(of)
 
 
 def test_a_tie_counts_as_the_chance_that_a_lot_would_give():
@@ -125,7 +125,7 @@ def test_fewer_texts_than_asked_for_are_said():
     metric = make(of, 100)
     assert metric.protocol()["candidates"] == "all 20"
     assert any(
-        "100 candidates were asked for and the run has 20 different texts" in line for line in metric.remarks(of)
+        "100 candidates were asked for and the prompt set has 20 different texts" in line for line in metric.remarks(of)
     )
     assert make(of, 20).remarks(of) == make(of, "all").remarks(of) == []
     assert make(of, 100).protocol() == make(of, "all").protocol(), "what is measured is the same"
@@ -133,7 +133,7 @@ def test_fewer_texts_than_asked_for_are_said():
 
 def test_the_protocol_names_candidates_seed_and_texts():
     first = make(prompts(200), 100)
-    assert first.protocol()["candidates"] == "100, the own and others of the run"
+    assert first.protocol()["candidates"] == "100, the own and others of the prompt set"
     assert first.protocol()["seed"] == "0"
     for other in (make(prompts(200), 50), make(prompts(200), 100, seed=1), make(prompts(201), 100)):
         assert other.protocol() != first.protocol()

@@ -73,6 +73,11 @@ def test_the_three_scales_are_what_their_names_say(folder, pictures):
     values = metric.score(pictures, features, PROMPTS).values
     assert values["cosine"][0] < 0
     assert values["x100"] == pytest.approx(100 * values["cosine"])
+    assert {name: output.rescales for name, output in metric.outputs.items()} == {
+        "cosine": None,
+        "x100": "cosine",
+        "clipscore": None,
+    }
     assert values["clipscore"] == pytest.approx(2.5 * np.maximum(values["cosine"], 0))
 
 

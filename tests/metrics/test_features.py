@@ -1,6 +1,8 @@
 """Features by image: what is kept of any set serves any other, damage is told, and writers do not harm one another."""
 
 import hashlib
+import os
+import time
 
 import numpy as np
 import pytest
@@ -79,6 +81,28 @@ def test_another_network_has_features_of_its_own(cache):
     assert other.seen == 2
 
 
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [("inception-v3 of 2015, legacy", "inception-v3 of 2021, clean"), ("a/../b", "b"), ("../../outside", "outside")],
+)
+def test_a_key_may_be_any_text_and_another_one_with_the_same_beginning_has_features_of_its_own(cache, one, two):
+    for key in (one, two):
+        network = Double()
+        network.key = key
+        filled([1, 2], network)
+        assert network.seen == 2
+    assert [file.parent.parent for file in files(cache)] == [cache / "features"] * 2
+    assert not (cache.parent / "outside").exists()
+
+
+def test_other_code_that_gives_the_same_key_and_another_version_have_features_of_their_own(cache, monkeypatch):
+    whose = [{}, {"source sha256": "one"}, {"source sha256": "two"}]
+    folders = {Features("double", names([1]), identity).folder for identity in whose}
+    monkeypatch.setattr(features_module, "__version__", "99.0")
+    folders.add(Features("double", names([1])).folder)
+    assert len(folders) == 4
+
+
 def test_an_image_that_is_there_twice_is_computed_once_and_counts_twice(cache):
     network = Double()
     assert filled([4, 4, 2, 4], network).array[:, 0].tolist() == [8, 8, 4, 8]
@@ -117,6 +141,30 @@ def test_the_rows_of_a_writer_that_lives_are_left_to_it(cache, monkeypatch):
     monkeypatch.setattr(features_module, "alive", lambda pid: True)
     filled([1, 2], Double())
     assert len(files(cache)) == 2
+
+
+def test_the_rows_of_another_machine_are_left_to_it_for_a_day(cache, monkeypatch):
+    monkeypatch.setattr(features_module, "MOST_ROWS", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(features_module, "host", lambda: "elsewhere")
+        filled([1, 2, 3, 4], Double(), close=False)
+    young, old = (file for file in files(cache) if "elsewhere" in file.name)
+    os.utime(old, (time.time() - 2 * 86400,) * 2)
+    filled([1, 2, 3, 4], Double())
+    assert young.exists()
+    assert not old.exists()
+
+
+def test_what_a_killed_writer_left_half_written_is_deleted(cache):
+    folder = Features("double", names([1])).folder
+    folder.mkdir(parents=True)
+    dead = folder / f".set.npy.{features_module.host()}-{2**22 + 1}-0.tmp"
+    elsewhere = folder / ".set.npy.elsewhere-1-0.tmp"
+    for path in (dead, elsewhere):
+        path.write_bytes(b"half a set")
+    filled([1], Double())
+    assert not dead.exists()
+    assert elsewhere.exists()
 
 
 @pytest.mark.parametrize("place", ["row", "name", "checksum"])
@@ -167,6 +215,20 @@ def test_features_of_another_width_under_one_key_are_refused(cache):
         filled([5, 7], Wide())
 
 
+@pytest.mark.parametrize("shape", [(1,), (2, 3), (1, 3, 1)])
+@pytest.mark.parametrize("before", [[], [5]])
+def test_features_that_are_no_row_for_each_image_are_refused(cache, shape, before):
+    if before:
+        filled(before, Double())
+
+    def network(images):
+        return torch.zeros(shape)
+
+    network.key = "double"
+    with pytest.raises(UserError, match=r"gave features of shape .* for 1 images; needed is \(1, D\)"):
+        filled([6], network)
+
+
 def test_a_disk_that_is_full_costs_no_features(cache, monkeypatch, capsys):
     def full(*given):
         raise OSError(28, "No space left on device")
@@ -176,6 +238,7 @@ def test_a_disk_that_is_full_costs_no_features(cache, monkeypatch, capsys):
     assert filled([5, 3, 9, 1], Double()).array[:, 0].tolist() == [10, 6, 18, 2]
     err = capsys.readouterr().err
     assert err.count("could not be kept") == 1
+    assert "those that are not on disk yet are computed again by the next command" in err
     assert "No space left" in err
 
 

@@ -49,6 +49,7 @@ def test_kid_is_the_unbiased_formula(block):
     found = metric(y).compute(x)
     assert found["kid"] == pytest.approx(mmd(x, y, cubic, unbiased=True), rel=1e-5, abs=1e-9)
     assert found["kid_x1000"] == 1000 * found["kid"]
+    assert metric(y).outputs["kid_x1000"].rescales == "kid"
 
 
 def test_cmmd_is_both_formulas(block):

@@ -139,6 +139,14 @@ def test_reports_compare_systems_prompt_by_prompt(tmp_path):
         assert "spread" in (tmp_path / f"report.{suffix}").read_text()
 
 
+def test_scored_over_samples_and_over_prompts_two_systems_are_compared_for_the_value_is_the_same(tmp_path):
+    runs = [draw(tmp_path / name, samples=3, name=name) for name in ("one", "two")]
+    for run, over in zip(runs, ("prompts", "samples"), strict=True):
+        scored(run, over=over)
+    assert all(c.reason is None or "protocols" not in c.reason for c in compare(runs).contrasts)
+    assert [c.value for c in compare(runs).contrasts if c.category is None] == [0.0, 0.0]
+
+
 PLUGIN = """
 from drawbench.interfaces import Output
 

@@ -11,12 +11,13 @@ from PIL import Image
 
 from drawbench.cli import main
 from drawbench.errors import AssetMissing, UserError
+from drawbench.files import host
 from drawbench.interfaces import Prompt
 from drawbench.metrics.cmmd import cmmd
 from drawbench.metrics.frechet import Moments, moments
 from drawbench.metrics.frechet_metric import FrechetDistance
 from drawbench.metrics.named_reference import check_coco, matched, named_file
-from drawbench.metrics.reference import find_reference, read_reference, save_reference
+from drawbench.metrics.reference import find_reference, read_reference, save_reference, write_reference
 from drawbench.prompts import make_prompt_set
 from drawbench.protocol import digest
 
@@ -324,3 +325,10 @@ def test_statistics_for_a_metric_that_compares_images_are_made_by_its_name(folde
     whole, kept = (cmmd(model="shapes", reference=str(place)) for place in (folder, made))
     assert kept.protocol() == whole.protocol()
     np.testing.assert_array_equal(kept.reference.given, whole.reference.given)
+
+
+def test_what_a_killed_command_left_of_a_statistics_file_goes_with_the_next_one(tmp_path):
+    dead = tmp_path / f".stats.npz.{host()}-{2**22 + 1}-0.tmp"
+    dead.write_bytes(b"half of it")
+    write_reference(tmp_path / "stats.npz", moments(np.eye(3, dtype=np.float32)), "a network", "a few")
+    assert not dead.exists()

@@ -246,12 +246,95 @@ def test_a_metric_that_fails_is_named_and_the_others_are_kept(run):
     assert kept.metric == "good"
 
 
+class FailsToCompute(SetMean):
+    def compute(self, features):
+        raise ZeroDivisionError("oh")
+
+
+class FailsToLeaveOut(SetMean):
+    def leave_out(self, features, groups):
+        raise ZeroDivisionError("oh")
+
+
+class FailsOnFiles(SetMean):
+    def from_files(self, files):
+        raise ZeroDivisionError("oh")
+
+
+class FailsToRemark(SetMean):
+    def remarks(self, prompts):
+        raise ZeroDivisionError("oh")
+
+
+class Dead(Net):
+    key = "a-dead-network"
+
+    def __call__(self, images):
+        super().__call__(images)
+        if self.seen > 6:
+            raise ZeroDivisionError("oh")
+        return images.float().mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        FailsToCompute(Net()),
+        FailsToLeaveOut(Net()),
+        FailsOnFiles(Net()),
+        FailsToRemark(Net()),
+        SetMean(Dead()),
+        OnFeatures(Dead()),
+    ],
+    ids=lambda metric: f"{type(metric).__name__}-{type(metric.network).__name__}",
+)
+def test_whatever_of_a_metric_fails_the_others_are_kept(run, bad):
+    """In whatever order they are given."""
+    others = [loaded(Mean(), "a"), loaded(SetMean(Net()), "z")]
+    with pytest.raises(RuntimeError, match="metric bad failed: ZeroDivisionError: oh"):
+        score_run(run, [others[0], loaded(bad, "bad"), others[1]], batch_size=2)
+    assert [file.metric for file in run.score_files()] == ["a", "z"]
+
+
+def test_a_network_that_fails_fails_every_metric_on_it_and_what_it_computed_is_counted(run, capsys):
+    network = Dead()
+    with pytest.raises(RuntimeError, match="metric one failed: ZeroDivisionError: oh"):
+        score_run(
+            run, [loaded(OnFeatures(network), "one"), loaded(SetMean(network), "two"), loaded(Mean())], batch_size=2
+        )
+    err = capsys.readouterr().err
+    assert "features for one, two: 6 computed, 0 from the cache, 12 not computed" in err
+    assert "metric two failed: ZeroDivisionError: oh" in err
+    assert [file.metric for file in run.score_files()] == ["m"]
+    assert network.seen == 8, "it is not asked again"
+
+
+def test_two_plug_ins_whose_networks_have_one_key_have_features_of_their_own(run):
+    class Other(Net):
+        def __call__(self, images):
+            return super().__call__(images) + 100
+
+    first, second = (
+        Loaded(alias, "metric", SetMean(network), {"source sha256": alias})
+        for alias, network in (("one", Net()), ("two", Other()))
+    )
+    together = score_run(run, [first, second])
+    assert row(together[1], "mean").value == pytest.approx(row(together[0], "mean").value + 100)
+
+
+def test_a_plug_in_that_was_edited_computes_its_features_anew(run):
+    before, after, again = Net(), Net(), Net()
+    for network, code in ((before, "one"), (after, "two"), (again, "two")):
+        score_run(run, [Loaded("m", "metric", OnFeatures(network), {"source sha256": code})])
+    assert (before.seen, after.seen, again.seen) == (18, 18, 0)
+
+
 def test_features_that_are_not_finite_are_refused_and_not_kept(run, cache):
     class Sick(Net):
         def __call__(self, images):
             return super().__call__(images) * np.nan
 
-    with pytest.raises(UserError, match="gave features that are not finite"):
+    with pytest.raises(UserError, match="metric m: the network a-network gave features that are not finite"):
         score_run(run, [loaded(OnFeatures(Sick()))])
     assert not list(cache.rglob("*.npy"))
 

@@ -195,6 +195,30 @@ def test_values_of_another_protocol_are_not_taken(run):
     assert other.calls == 36
 
 
+def test_values_left_by_a_command_that_was_killed_after_its_last_step_are_deleted_by_the_next(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "delete_unfinished", lambda *given: None)
+        score_run(run, metrics(only=["images", "spread"]))
+    unfinished = run.path / "scores" / ".unfinished"
+    assert len(list(unfinished.iterdir())) == 2
+    (unfinished / "another.jsonl").write_bytes(b"")
+    score_run(run, metrics(only=["images", "spread"]))
+    assert [file.name for file in unfinished.iterdir()] == ["another.jsonl"]
+
+
+def test_a_part_that_others_overtake_says_that_nothing_remains_and_leaves_nothing(run, plain):
+    class Overtaken(streams.OnImages):
+        def score(self, images, features, prompts):
+            if self.calls == 0:
+                score_run(run, metrics(only=["images"]))  # As if on another machine.
+            return super().score(images, features, prompts)
+
+    part = [streams.Loaded("images", "images", Overtaken())]
+    assert score_part(run, part, Shard(0, 3, "--shard"), batch_size=4) == 0
+    assert not (run.path / "scores" / ".unfinished").exists()
+    assert on_disk(run)["images"] == plain["images"]
+
+
 SLOW = """
 import sys, time
 from pathlib import Path

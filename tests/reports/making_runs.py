@@ -156,6 +156,7 @@ def score(
         verified,
         now(),
         scores_path(run.path, metric, protocol),
+        rescaled={name: output.rescales for name, output in outputs.items() if output.rescales},
     )
     write_scores(file)
     if table and any(output.kind != "set" for output in outputs.values()):

@@ -7,7 +7,7 @@ from drawbench.interfaces import Output
 from drawbench.intervals import holm, paired_difference
 from drawbench.reports.comparison import compare
 from drawbench.reports.pairs import Contrast, Subject, judged
-from drawbench.reports.wording import sentence, warnings
+from drawbench.reports.wording import methods, sentence, warnings
 
 
 def number(prompt):
@@ -238,6 +238,38 @@ def test_categories_are_a_family_of_their_own():
     ]
     assert [c.p_holm for c in judged(parts)] == pytest.approx([0.02, 0.06, 0.06, 0.06])
     assert [c.verdict for c in judged(parts)] == ["better"] + ["not distinguishable"] * 3
+
+
+def test_an_output_that_is_another_one_times_a_constant_is_no_further_test(tmp_path, toys):
+    declared = {
+        **FAITHFUL,
+        "x100": Output(higher_is_better=True, kind="mean", rescales="share"),
+        "other": Output(higher_is_better=True, kind="mean"),
+    }
+    runs = [make_run(tmp_path / name, toys, name) for name in ("alpha", "beta")]
+    for run, lead in zip(runs, (0.012, 0.0), strict=True):
+        own = (lambda p, s, lead=lead: wobble(p) + lead) if lead else wave
+        of = {
+            "share": own,
+            "x100": lambda p, s, own=own: 100 * own(p, s),
+            "other": lambda p, s, own=own: own(p, s) ** 3,
+        }
+        score(run, "faithful", of, declared)
+    comparison = compare(runs)
+    found = {(c.subject.output, c.category): c for c in comparison.contrasts}
+    assert len(found) == 9
+    for category in (None, "red", "blue"):
+        share, x100 = found["share", category], found["x100", category]
+        assert x100.value == pytest.approx(100 * share.value)
+        assert (x100.p_holm, x100.verdict, x100.better) == (share.p_holm, share.verdict, share.better)
+    assert found["other", None].p_holm == found["other", None].p, "it is alone in its family"
+    assert "times a constant" in " ".join(methods(comparison))
+
+
+def test_a_rescaled_output_whose_own_is_not_there_is_a_test_of_its_own():
+    subject = Subject("set", "faithful", "x100", False, "mean", True, "share")
+    (found,) = judged([Contrast(subject, "a", "b", None, 10.0, None, None, 0.02)])
+    assert (found.p_holm, found.verdict) == (0.02, "better")
 
 
 def test_two_prompt_sets_are_two_sections_of_one_column(tmp_path, toys):

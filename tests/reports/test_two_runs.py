@@ -2,11 +2,13 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from making_runs import make_run, prompts, redraw, score
 
+from drawbench import __version__
 from drawbench.cli import main
 from drawbench.errors import UserError
 from drawbench.interfaces import Output
@@ -14,6 +16,8 @@ from drawbench.intervals import jackknife_difference
 from drawbench.metrics.stream import Loaded, score_run
 from drawbench.reports.comparison import compare
 from drawbench.reports.two_runs import compare_two, lines, refusal
+from drawbench.reports.wording import warnings
+from drawbench.scores import write_scores
 
 SET = {"spread": Output(higher_is_better=False, kind="set", main=True)}
 
@@ -233,3 +237,43 @@ def test_two_runs_of_one_system_are_told_apart_by_their_folders(tmp_path, two, t
     again = make_run(tmp_path / "again", toys, "alpha")
     score(again, "faithful", {"share": wave})
     assert "a better than again by" in lines(compare_two(two[0].path, again.path))[0]
+
+
+def test_a_number_without_an_interval_is_compared_with_one_that_has_one(two, drawbench):
+    """Left out on request, or for want of any spread: that is no other protocol."""
+
+    class Left(Width):
+        with_interval = False
+
+    for run, metric in zip(two, (Width(), Left()), strict=True):
+        score_run(run, [Loaded("width", "width", metric)])
+        score(run, "even", {"share": better if run is two[0] else lambda p, s: 0.5})
+    found = compare_two(two[0].path, two[1].path)
+    assert found.refused == []
+    assert "beta has no values without each group" in overall(found, "width").reason
+    assert overall(found, "even").better == "alpha"
+    assert not [it for section in compare(two).sections for metric in section.metrics for it in metric.mismatches]
+    assert drawbench("compare", two[0].path, two[1].path)[0] == 0
+
+
+def test_intervals_over_seeds_and_over_prompts_are_not_compared_and_both_are_named(tmp_path, toys):
+    runs = [make_run(tmp_path / name, toys, name, samples=3) for name in ("alpha", "beta")]
+    for run, over in zip(runs, ("prompts", "samples"), strict=True):
+        file = score(run, "faithful", {"share": wave})
+        rows = [row for row in file.scores if row.interval]
+        write_scores(file._replace(scores=[replace(row, interval=row.interval._replace(over=over)) for row in rows]))
+    found = compare_two(runs[0].path, runs[1].path)
+    assert [it.fields for it in found.refused] == [{"interval over": ("prompts", "samples")}]
+    assert warnings(compare(runs)) == [
+        "faithful on toys is not compared across protocols: interval over is prompts (alpha), samples (beta)"
+    ]
+
+
+def test_scores_of_two_versions_are_compared_and_said_to_be(two, drawbench):
+    write_scores(two[1].score_files()[0]._replace(drawbench="0.0.1"))
+    said = f"faithful was scored by drawbench {__version__} (alpha), 0.0.1 (beta); score both again with one version"
+    assert compare_two(two[0].path, two[1].path).remarks == [said]
+    assert said in drawbench("compare", two[0].path, two[1].path)[2]
+    assert warnings(compare(two)) == [
+        f"faithful on toys: scored by drawbench {__version__} (alpha), 0.0.1 (beta); score all again with one version"
+    ]
