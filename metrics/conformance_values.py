@@ -23,6 +23,14 @@ NEAR = 1e-4
 """Relative: what another batch size may move in a float32 network. A value of one image that is off by more is another's."""
 
 
+class OfSet(dict[str, NDArray[np.float64]]):
+    """The values of a set metric, and the ``(N, D)`` features that they are of."""
+
+    def __init__(self, found: Mapping[str, NDArray[np.float64]], features: NDArray[np.float32]) -> None:
+        super().__init__(found)
+        self.features = features
+
+
 class Check(NamedTuple):
     """One invariant, and how the metric stands to it."""
 
@@ -74,7 +82,7 @@ def values(metric: Metric, shown: Sequence[Picture], batch_size: int = 16, shard
         assert features is not None  # noqa: S101  a set metric has a network
         whole = metric.compute(features)
         _agree(metric, whole)
-        return {name: np.array([value], np.float64) for name, value in whole.items()}
+        return OfSet({name: np.array([value], np.float64) for name, value in whole.items()}, features)
     if by_prompt(metric):
         return _by_prompt(metric, shown, features)
     return found

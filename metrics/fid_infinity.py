@@ -70,6 +70,9 @@ class ExtrapolatedDistance:
     features, so that there is no derivative, it is computed anew for each group.
     """
 
+    sensitive_to = ("order",)
+    """Each size is drawn by the images' place."""
+
     outputs: Mapping[str, Output] = {
         "fid_infinity": Output(higher_is_better=False, kind="set", main=True),
         "fid_n": Output(higher_is_better=False, kind="set"),

@@ -14,7 +14,11 @@ from drawbench.metrics.conformance import examine
 from drawbench.metrics.conformance_images import pictures
 from drawbench.metrics.diversity import diversity
 from drawbench.metrics.fd import fd
+from drawbench.metrics.fid_infinity import ExtrapolatedDistance
+from drawbench.metrics.full_reference import find_full_reference
 from drawbench.metrics.image_stats import image_stats
+from drawbench.metrics.kid import SubsetKernelDistance
+from drawbench.metrics.reference import find_reference
 from drawbench.metrics.shapes_accuracy import shapes_accuracy
 
 
@@ -134,6 +138,29 @@ def test_where_too_few_stay_without_a_group_it_is_not_tried(tmp_path):
     assert checks["without a group"].state == "n.a."
     assert checks["without a group"].found.startswith("it needs 30 images, and 26 stay")
     assert checks["too few images"].found.startswith("of 30, the fewest")
+
+
+def _of_subsets(given):
+    network = bad_metrics.Net()
+    reference, features = find_full_reference(given, network, "kid")
+    return SubsetKernelDistance(network, {"weights sha256": network.key}, reference, features, 4, 12, 0)
+
+
+def _to_infinity(given):
+    network = bad_metrics.Net()
+    reference = find_reference(given, network, "fid_infinity")
+    return ExtrapolatedDistance(network, {"weights sha256": network.key}, reference, 3, 10, 0)
+
+
+@pytest.mark.parametrize("build", [_of_subsets, _to_infinity])
+def test_ours_that_draw_by_place_say_so_and_are_not_called_bad_for_it(build, tmp_path, monkeypatch):
+    monkeypatch.setenv("DRAWBENCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "images").mkdir()
+    checks = examine(build, reference=None, takes_reference=True, folder=tmp_path / "images", side=SIDE)
+    found = {it.name: it for it in checks}
+    assert found["order"].found.startswith("declared: ")
+    assert {found[name].state for name in ("order", "without a group")} == {"n.a."}
+    assert [it for it in checks if it.state == "BAD"] == []
 
 
 def test_what_is_declared_or_does_not_apply_says_so(tmp_path):
