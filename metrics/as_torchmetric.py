@@ -6,12 +6,14 @@ The function that users call is `drawbench.metrics.torchmetric`; this module alo
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from drawbench.errors import UserError, did_you_mean
@@ -31,18 +33,22 @@ class TorchMetric(Metric):
     """A stateless metric with the states that torchmetrics merges: features of a set metric, values of the others.
 
     The states are lists of rows, joined (``dist_reduce_fx="cat"``): a Fréchet distance from the rows themselves is exact where
-    sums are not, and means over prompts need to know which images are of one prompt.
+    sums are not, and means over prompts need to know which images are of one prompt. Where the metric is of prompts, these are
+    kept whole: as bytes, since only tensors are gathered from other processes.
     """
 
     is_differentiable = False
     full_state_update = False
     rows: list[Tensor]
     prompts: list[Tensor]
+    written: list[Tensor]
+    """Of a metric of prompts: each image's prompt as JSON, one after another; and how many bytes each is."""
+    lengths: list[Tensor]
 
     def __init__(self, name: str, metric: ImageMetric | SetMetric | PromptMetric, recipe: tuple[Any, ...]) -> None:
         super().__init__()
         self.name, self.wrapped, self._recipe = name, metric, recipe
-        for state in ("rows", "prompts"):
+        for state in ("rows", "prompts", *(("written", "lengths") if _of_prompts(metric) else ())):
             self.add_state(state, [], dist_reduce_fx="cat")
 
     @property
@@ -54,9 +60,14 @@ class TorchMetric(Metric):
         """Takes ``(N, 3, H, W) uint8`` images, and the N texts that they were drawn for where the metric reads them.
 
         Raises:
-            UserError: images of another type or shape, none, or another number of prompts.
+            UserError: images of another type or shape, none, another number of prompts, or no prompts where the metric is
+                of a prompt's images together.
         """
         check_images(self.name, images)
+        if prompts is None and _of_prompts(self.wrapped):
+            raise UserError(
+                f"{self.name} has one value per prompt, of all its images, and no prompts are given: update(images, prompts)"
+            )
         texts = _prompts(self.name, prompts, len(images))
         pixels = images.detach().cpu()
         network = self.wrapped.network
@@ -75,9 +86,16 @@ class TorchMetric(Metric):
             rows = features
         self.rows.append(rows.to(self.device))
         self.prompts.append(torch.tensor([_number(prompt) for prompt in texts], dtype=torch.int64, device=self.device))
+        if _of_prompts(self.wrapped):
+            lines = [_written(prompt) for prompt in texts]
+            whole = np.frombuffer(b"".join(lines), np.uint8).copy()
+            self.written.append(torch.from_numpy(whole).to(self.device))
+            self.lengths.append(torch.tensor([len(line) for line in lines], dtype=torch.int64, device=self.device))
 
     def compute(self) -> dict[str, Tensor]:
         """Returns output name → 0-dimensional float64 tensor; NaN where an output applies to no image.
+
+        Outputs that a metric has of image files alone are not among them: there are no files here.
 
         Raises:
             UserError: fewer images than the metric needs.
@@ -92,12 +110,14 @@ class TorchMetric(Metric):
         array = rows.cpu().numpy()
         if isinstance(self.wrapped, SetMetric):
             found = self.wrapped.compute(array)
+        elif isinstance(self.wrapped, ImageMetric):
+            found = _means(self.wrapped, array, numbers.tolist())
         else:
-            names = [str(number) for number in numbers.tolist()]
-            found = _means(self.wrapped, array, names)
+            found = _of_each(self.wrapped, array, numbers.tolist(), _read(self.written, self.lengths))
         return {
             key: torch.tensor(float(found[key]), dtype=torch.float64, device=self.device)
             for key in self.wrapped.outputs
+            if key in found
         }
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TorchMetric:
@@ -177,6 +197,21 @@ def _digest(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
+def _of_prompts(metric: ImageMetric | SetMetric | PromptMetric) -> TypeGuard[PromptMetric]:
+    return isinstance(metric, PromptMetric) and not isinstance(metric, ImageMetric)
+
+
+def _written(prompt: Prompt) -> bytes:
+    return json.dumps([prompt.id, prompt.text, prompt.category, dict(prompt.metadata)]).encode()
+
+
+def _read(written: Tensor | Sequence[Tensor], lengths: Tensor | Sequence[Tensor]) -> list[Prompt]:
+    whole, counts = _joined(written), _joined(lengths)
+    assert whole is not None and counts is not None  # noqa: S101, PT018  there is an image
+    data, ends = whole.cpu().numpy().tobytes(), counts.cumsum(0).tolist()
+    return [Prompt(*json.loads(data[first:end])) for first, end in zip([0, *ends], ends, strict=False)]
+
+
 def _joined(parts: Tensor | Sequence[Tensor]) -> Tensor | None:
     """Returns a list state as one tensor; merging and synchronising may have joined it already."""
     if isinstance(parts, Tensor):
@@ -184,15 +219,26 @@ def _joined(parts: Tensor | Sequence[Tensor]) -> Tensor | None:
     return torch.cat(list(parts)) if len(parts) else None
 
 
-def _means(metric: ImageMetric | PromptMetric, rows: Any, names: Sequence[str]) -> dict[str, float]:
+def _means(metric: ImageMetric, rows: NDArray[np.float64], numbers: Sequence[int]) -> dict[str, float]:
     """Returns the mean of the prompt means of each output; images without a prompt are prompts of their own."""
-    own = [f"image {index}" if name == "-1" else name for index, name in enumerate(names)]
-    if isinstance(metric, ImageMetric):
-        columns, of = {name: rows[:, index] for index, name in enumerate(metric.outputs)}, own
-    else:
-        of = list(dict.fromkeys(own))
-        at = {name: [index for index, other in enumerate(own) if other == name] for name in of}
-        found = [metric.score_prompt([], rows[at[name]], Prompt(name, "")) for name in of]
-        columns = {key: np.array([values[key] for values in found], np.float64) for key in metric.outputs}
+    own = [f"image {index}" if number == -1 else str(number) for index, number in enumerate(numbers)]
+    return _estimates(metric, {name: rows[:, index] for index, name in enumerate(metric.outputs)}, own)
+
+
+def _of_each(
+    metric: PromptMetric, rows: NDArray[np.float32], numbers: Sequence[int], prompts: Sequence[Prompt]
+) -> dict[str, float]:
+    """Returns the mean over prompts of each output, of ``(N, D)`` features and the N prompts of their images."""
+    at: dict[int, list[int]] = {}
+    for index, number in enumerate(numbers):
+        at.setdefault(number, []).append(index)
+    found = [metric.score_prompt([], rows[own], prompts[own[0]]) for own in at.values()]
+    columns = {key: np.array([values[key] for values in found], np.float64) for key in metric.outputs}
+    return _estimates(metric, columns, list(map(str, at)))
+
+
+def _estimates(
+    metric: ImageMetric | PromptMetric, columns: Mapping[str, NDArray[np.float64]], of: Sequence[str]
+) -> dict[str, float]:
     means = {key: estimate(columns[key], of, output.kind).value for key, output in metric.outputs.items()}
     return {key: float("nan") if value is None else value for key, value in means.items()}

@@ -1,22 +1,21 @@
 """Runs a metric, anyone's, through what must hold of every metric, and says in words what does not and what to do.
 
 The images are made in code (`drawbench.metrics.conformance_images`). A metric may declare what it is blind to by an attribute
-``insensitive_to``: any of ``channel order``, ``inversion``, ``noise``, ``blur``; that is then its author's word.
+``insensitive_to``: any of ``channel order``, ``inversion``, ``noise``, ``blur``; and by ``sensitive_to = ("order",)`` that the
+images' order moves it (it draws some of them by their place). That is then its author's word.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from drawbench.interfaces import ImageMetric, Output, Prompt, PromptMetric, SetMetric
-from drawbench.intervals import paired_difference
-from drawbench.metrics.batches import by_size
+from drawbench.interfaces import ImageMetric, Output, SetMetric
+from drawbench.intervals import jackknife_difference, paired_difference
 from drawbench.metrics.conformance_images import (
     SIDE,
     Picture,
@@ -27,36 +26,25 @@ from drawbench.metrics.conformance_images import (
     pictures,
     swapped,
 )
+from drawbench.metrics.conformance_prompts import seen_of_prompts, turned_round, two_and_two
+from drawbench.metrics.conformance_values import (
+    NEAR,
+    Check,
+    Metric,
+    OfSet,
+    Subject,
+    Values,
+    WithoutPixels,
+    by_prompt,
+    differs,
+    features_of,
+    moved,
+    values,
+)
 from drawbench.protocol import canonical_json
 
-Metric = ImageMetric | SetMetric | PromptMetric
-State = Literal["ok", "BAD", "n.a."]
-Values = Mapping[str, NDArray[np.float64]]
-"""Output → (N,) of an image metric, (P,) of a prompt metric, (1,) of a set metric."""
-
-NEAR = 1e-4
-"""Relative: what another batch size may move in a float32 network. A value of one image that is off by more is another's."""
-
-
-class Check(NamedTuple):
-    """One invariant, and how the metric stands to it."""
-
-    name: str
-    state: State
-    found: str
-    """What was seen; of ``n.a.`` why it does not apply."""
-    remedy: str = ""
-
-
-class Subject(NamedTuple):
-    """What is examined."""
-
-    metric: Metric
-    again: Metric
-    """The same, made a second time."""
-    references_itself: bool
-    """The reference of a set metric is the set of test images."""
-    shown: Sequence[Picture]
+GROUPS = 12
+"""Of images, for a jackknife of the difference of two sets."""
 
 
 def examine(
@@ -81,6 +69,9 @@ def examine(
     checks = [_outputs(subject.metric), _protocol(subject)]
     if checks[0].state == "BAD":
         return checks
+    if isinstance(subject.metric, SetMetric) and _least(subject.metric) > len(shown):
+        lacks = f"it needs {_least(subject.metric)} images, and {len(shown)} are shown here: lower what asks for so many by --set"
+        return [*checks, Check("values", "n.a.", lacks), *_refusals(subject)]
     try:
         base = values(subject.metric, shown)
     except Exception as error:  # noqa: BLE001  whatever it is, this is where it is told
@@ -92,59 +83,15 @@ def examine(
     checks.append(_values(subject, base))
     if checks[-1].state == "BAD":
         return checks
+    if checks[-1].state == "n.a.":
+        return [*checks, *_refusals(subject)]
     checks += [*_same(subject, base), *_refusals(subject), *_seen(subject, base)]
     return checks
 
 
-def values(metric: Metric, shown: Sequence[Picture], batch_size: int = 16, shards: int = 1) -> Values:
-    """Returns what a metric makes of pictures, batched by size as a run's images are; in parts that are joined at the end."""
-    features: NDArray[np.float32] | None = None
-    found = {name: np.full(len(shown), np.nan) for name in metric.outputs}
-    for shard in range(shards):
-        at = list(range(len(shown)))[shard::shards]
-        sizes = [(shown[index].pixels.shape[2], shown[index].pixels.shape[1]) for index in at]
-        for part in by_size(sizes, batch_size):
-            here = [at[index] for index in part]
-            images = torch.from_numpy(np.stack([shown[index].pixels for index in here]))
-            kept = images.clone()
-            rows = metric.network(images).detach().float().cpu() if metric.network is not None else None
-            if rows is not None:
-                features = np.empty((len(shown), rows.shape[1]), np.float32) if features is None else features
-                features[here] = rows.numpy()
-            if isinstance(metric, ImageMetric):
-                scored = metric.score(images, rows, [shown[index].prompt for index in here]).values
-                if wrong := scored.keys() ^ metric.outputs.keys():
-                    raise ValueError(f"its values and its outputs disagree on {', '.join(sorted(wrong))}")
-                for name, column in scored.items():
-                    if np.shape(column) != (len(here),):
-                        raise ValueError(
-                            f"{name} has shape {np.shape(column)} for {len(here)} images: every image has one value"
-                        )
-                    found[name][here] = column
-            if not torch.equal(images, kept):
-                raise ValueError("it alters the images that it is given, which the next metric sees too")
-    if isinstance(metric, SetMetric):
-        assert features is not None  # noqa: S101  a set metric has a network
-        return {name: np.array([value], np.float64) for name, value in metric.compute(features).items()}
-    if isinstance(metric, PromptMetric) and not isinstance(metric, ImageMetric):
-        return _by_prompt(metric, shown, features)
-    return found
-
-
-def _by_prompt(metric: PromptMetric, shown: Sequence[Picture], features: NDArray[np.float32] | None) -> Values:
-    groups: dict[Prompt, list[int]] = {}
-    for index, it in enumerate(shown):
-        groups.setdefault(it.prompt, []).append(index)
-    rows = []
-    for prompt, at in groups.items():
-        images = [] if features is not None else [shown[index].pixels for index in at]
-        rows.append(metric.score_prompt(images, None if features is None else features[at], prompt))
-    return {name: np.array([row[name] for row in rows], np.float64) for name in metric.outputs}
-
-
 def _ready(metric: Metric, shown: list[Picture]) -> Metric:
-    if isinstance(metric, PromptMetric) and not isinstance(metric, ImageMetric):  # Samples of one prompt, two and two.
-        shown[:] = [it.with_prompt(shown[index - index % 2].prompt) for index, it in enumerate(shown)]
+    if by_prompt(metric):
+        shown[:] = two_and_two(shown)
     if hasattr(metric, "for_prompts"):
         ready: Metric = metric.for_prompts(list(dict.fromkeys(it.prompt for it in shown)))
         return ready
@@ -223,63 +170,80 @@ def _values(subject: Subject, base: Values) -> Check:
 def _same(subject: Subject, base: Values) -> Iterator[Check]:
     metric, shown = subject.metric, subject.shown
     how = "a value must follow from its image and prompt alone: keep no counter, no state, no index of the run"
-    yield _moved(
+    yield moved(
         "repeats", base, lambda: values(metric, shown), "scored twice", "seed what is drawn at random; " + how, 0.0
     )
-    yield _moved("made anew", base, lambda: values(subject.again, shown), "made and scored again", how, NEAR)
-    yield _moved("batch size", base, lambda: values(metric, shown, 3), "in batches of 3 instead of 16", how)
-    by_prompt = isinstance(metric, PromptMetric) and not isinstance(metric, ImageMetric)
-    order = np.arange(len(shown)) if by_prompt else np.random.default_rng(0).permutation(len(shown))
-
-    def shuffled() -> Values:
-        found = values(metric, [shown[index] for index in order])
-        if isinstance(metric, SetMetric) or by_prompt:
-            return found
-        return {name: column[np.argsort(order)] for name, column in found.items()}
-
-    if by_prompt:
-        yield Check("order", "n.a.", "its images are given prompt by prompt")
-    else:
-        yield _moved("order", base, shuffled, "in another order", how)
-    yield _moved("shard merge", base, lambda: values(metric, shown, shards=3), "in three parts that are joined", how)
+    yield moved("made anew", base, lambda: values(subject.again, shown), "made and scored again", how, NEAR)
+    yield moved("batch size", base, lambda: values(metric, shown, 3), "in batches of 3 instead of 16", how)
+    yield _order(subject, base, how)
+    yield moved("shard merge", base, lambda: values(metric, shown, shards=3), "in three parts that are joined", how)
+    yield _features_only(subject, base)
     yield _leave_out(subject)
 
 
-def _moved(name: str, base: Values, repeat: Callable[[], Values], how: str, remedy: str, near: float = NEAR) -> Check:
-    try:
-        again = repeat()
-    except Exception as error:  # noqa: BLE001
-        return Check(name, "BAD", f"{how} it fails ({type(error).__name__}: {error})", remedy)
-    for output, column in base.items():
-        scale = max(1e-3, float(np.nanmax(np.abs(column), initial=0.0)))
-        if (np.isnan(column) != np.isnan(again[output])).any():
-            return Check(name, "BAD", f"{how}, {output} applies to other images", remedy)
-        step = float(np.nanmax(np.abs(column - again[output]), initial=0.0))
-        if step > near * scale:
-            return Check(name, "BAD", f"{how}, {output} moves by {step:.3g} (it is at most {scale:.3g})", remedy)
-    return Check(name, "ok", f"{how}, all values are the same" + (f" to {near:g}" if near else ""))
+def _order(subject: Subject, base: Values, how: str) -> Check:
+    metric, shown = subject.metric, subject.shown
+    if _by_place(metric):
+        return Check("order", "n.a.", "declared: the images' order moves it")
+    how += ', or declare sensitive_to = ("order",)'
+    if by_prompt(metric):
+        return moved("order", base, lambda: values(metric, turned_round(shown)), "with a prompt's images reversed", how)
+    order = np.random.default_rng(0).permutation(len(shown))
+
+    def shuffled() -> Values:
+        found = values(metric, [shown[index] for index in order])
+        if isinstance(metric, SetMetric):
+            return found
+        return {name: column[np.argsort(order)] for name, column in found.items()}
+
+    return moved("order", base, shuffled, "in another order", how)
+
+
+def _by_place(metric: Metric) -> bool:
+    return "order" in getattr(metric, "sensitive_to", ())
+
+
+def _features_only(subject: Subject, base: Values) -> Check:
+    metric, name = subject.metric, "features only"
+    if not isinstance(metric, ImageMetric) or not getattr(metric, "features_only", False):
+        return Check(name, "n.a.", "not declared: it is given whatever it takes")
+    if metric.network is None:
+        return Check(name, "n.a.", "it has no network, and is given its images whatever it declares")
+    remedy = (
+        "take features_only from it, or let score() read the features and nothing of the images but how many they are"
+    )
+    without = WithoutPixels(metric)
+    return moved(name, base, lambda: values(without, subject.shown), "given images without pixels (N, 3, 0, 0)", remedy)
 
 
 def _leave_out(subject: Subject) -> Check:
     metric = subject.metric
     if not isinstance(metric, SetMetric):
         return Check("without a group", "n.a.", "one value per image: its interval is not a jackknife's")
-    features = _features(metric, subject.shown)
-    groups = np.arange(len(features), dtype=np.int64) % 4
+    if not getattr(metric, "with_interval", True):
+        return Check("without a group", "n.a.", "it says that its interval is left out")
+    if _by_place(metric):
+        return Check(
+            "without a group", "n.a.", "declared: it draws by place, and would draw others anew where some are gone"
+        )
+    groups = np.arange(len(subject.shown), dtype=np.int64) % 4
+    stay = len(groups) - int(np.bincount(groups).max())
+    if stay < _least(metric):
+        few = f"it needs {_least(metric)} images, and {stay} stay: lower what asks for so many by --set"
+        return Check("without a group", "n.a.", few)
+    features = features_of(metric, subject.shown)
     parts = metric.leave_out(features, groups)
-    for name in metric.outputs:
+    for name in metric.compute(features):
         direct = np.array([metric.compute(features[groups != group])[name] for group in range(4)])
+        if name not in parts:
+            what = f"leave_out has no {name}, and compute has"
+            return Check("without a group", "BAD", what, "leave_out(features, groups) gives every output of compute()")
         if np.shape(parts[name]) != (4,) or not np.allclose(
             parts[name], direct, rtol=1e-5, atol=1e-8 * np.abs(direct).max()
         ):
             what = f"{name} without each group is {parts[name]}, and {direct} computed anew"
             return Check("without a group", "BAD", what, "leave_out(features, groups) gives compute() of what stays")
     return Check("without a group", "ok", "leave_out gives what compute gives of the images that stay")
-
-
-def _features(metric: SetMetric, shown: Sequence[Picture]) -> NDArray[np.float32]:
-    rows = [metric.network(torch.from_numpy(it.pixels[np.newaxis])).detach().float().cpu().numpy() for it in shown]
-    return np.concatenate(rows)
 
 
 # What it must not take
@@ -295,7 +259,7 @@ def _refusals(subject: Subject) -> Iterator[Check]:
         if isinstance(metric, ImageMetric):
             scored = metric.score(images, rows, prompts).values
             return np.array([np.asarray(scored[name], np.float64) for name in metric.outputs])
-        if isinstance(metric, PromptMetric) and rows is None:
+        if by_prompt(metric) and rows is None:
             twice = [images[0].numpy(), images[0].numpy()] if len(images) else []
             return np.array([float(value) for value in metric.score_prompt(twice, None, one.prompt).values()])
         assert rows is not None  # noqa: S101  only image metrics have none
@@ -303,6 +267,8 @@ def _refusals(subject: Subject) -> Iterator[Check]:
 
     right = given(image)
     told = "refuse what is not uint8: `from drawbench.metrics.guard import check_images`"
+    if by_prompt(metric):
+        told = "refuse an image whose dtype is not uint8, and give NaN where there is none"
     for name, images in (("float in [0, 1]", image.float() / 255), ("float in [0, 255]", image.float())):
         try:
             found = given(images)
@@ -320,18 +286,25 @@ def _refusals(subject: Subject) -> Iterator[Check]:
         except Exception as error:  # noqa: BLE001
             yield Check(name, "ok", f"refused ({type(error).__name__})")
             continue
-        if found.size == 0 or (name == "NaN" and np.isnan(found).all()):
+        applies_not = (name == "NaN" or by_prompt(metric)) and np.isnan(found).all()
+        if found.size == 0 or applies_not:
             yield Check(name, "ok", "gives no value")
         else:
             yield Check(name, "BAD", f"gives a value, {found.ravel()[:3]}, of what has none", told)
     yield _too_few(metric, subject.shown)
 
 
+def _least(metric: SetMetric) -> int:
+    return max(1, getattr(metric, "least", 1))
+
+
 def _too_few(metric: Metric, shown: Sequence[Picture]) -> Check:
     if not isinstance(metric, SetMetric):
         return Check("too few images", "n.a.", "every image has its own value")
-    least = max(1, getattr(metric, "least", 1))
-    features = _features(metric, shown[:least])
+    least = _least(metric)
+    if least > len(shown):
+        return Check("too few images", "n.a.", f"it needs {least}, more than are shown here")
+    features = features_of(metric, shown[:least])
     try:
         found = metric.compute(features)
     except Exception as error:  # noqa: BLE001
@@ -350,8 +323,8 @@ def _seen(subject: Subject, base: Values) -> Iterator[Check]:
     """Yields whether the metric sees what a person sees; better and worse are judged by its main output."""
     metric, shown = subject.metric, subject.shown
     blind = set(getattr(metric, "insensitive_to", ()))
-    if isinstance(metric, PromptMetric) and not isinstance(metric, ImageMetric):
-        yield Check("sees", "n.a.", "it tells the images of a prompt apart: none is better or worse")
+    if by_prompt(metric):
+        yield from seen_of_prompts(metric, shown, base, blind)
         return
     reads = False
     if isinstance(metric, ImageMetric):
@@ -359,14 +332,14 @@ def _seen(subject: Subject, base: Values) -> Iterator[Check]:
         turned = dict(zip((prompt.id for prompt in scenes), [*scenes[7:], *scenes[:7]], strict=True))
         others = [it.with_prompt(turned.get(it.prompt.id, it.prompt)) for it in shown]
         wrong = values(metric, others)
-        reads = any(_differs(base[name], wrong[name]) for name in base)
+        reads = any(differs(base[name], wrong[name]) for name in base)
         yield _prompts(subject, base, wrong, reads)
     for name, change in (("channel order", swapped), ("inversion", inverted)):
         if name in blind:
             yield Check(name, "n.a.", "declared: the metric does not look at it")
             continue
         other = values(metric, altered(shown, change))
-        if not any(_differs(base[output], other[output]) for output in base):
+        if not any(differs(base[output], other[output]) for output in base):
             how = "give it all three channels in the order of RGB, or declare insensitive_to = (" + f'"{name}",)'
             yield Check(name, "BAD", "no value changes: it does not see it", how)
         elif (reads or subject.references_itself) and (gain := _better(subject, other, base)):
@@ -402,7 +375,7 @@ def _identity(subject: Subject, base: Values) -> Check:
     for change, what in ((noisy(1.0), "noise"), (inverted, "negatives"), (blurred(40), "blurred images")):
         other = values(subject.metric, altered(subject.shown, change))
         for name, output in subject.metric.outputs.items():
-            if output.higher_is_better is None:
+            if output.higher_is_better is None or name not in base:  # Of files, not of features.
                 continue
             sign = 1.0 if output.higher_is_better else -1.0
             ahead = sign * (other[name][0] - base[name][0])
@@ -448,7 +421,9 @@ def _better(subject: Subject, one: Values, other: Values) -> str:
     sign = 1.0 if output.higher_is_better else -1.0
     if isinstance(subject.metric, SetMetric):
         a, b = float(one[name][0]), float(other[name][0])
-        return f"{name} {a:.4g} against {b:.4g}" if sign * (a - b) > 1e-6 * max(abs(a), abs(b)) else ""
+        if sign * (a - b) <= 1e-6 * max(abs(a), abs(b)) or _by_chance(subject.metric, name, one, other):
+            return ""
+        return f"{name} {a:.4g} against {b:.4g}"
     at = [
         i
         for i, it in enumerate(subject.shown)
@@ -463,6 +438,20 @@ def _better(subject: Subject, one: Values, other: Values) -> str:
     return f"{name} {sum(sides[0].values()) / len(at):.4g} against {sum(sides[1].values()) / len(at):.4g}"
 
 
+def _by_chance(metric: SetMetric, name: str, one: Values, other: Values) -> bool:
+    """Says whether two sets' values differ by no more than which images are in them: an unbiased estimate of 0 is often less.
+
+    Where no group can be spared it is not known, and the difference stands.
+    """
+    assert isinstance(one, OfSet) and isinstance(other, OfSet)  # noqa: S101, PT018  so are the values of a set metric
+    groups = np.arange(len(one.features), dtype=np.int64) % GROUPS
+    if len(groups) - int(np.bincount(groups).max()) < _least(metric):
+        return False
+    first, second = (np.asarray(metric.leave_out(it.features, groups)[name], np.float64) for it in (one, other))
+    found = jackknife_difference(float(one[name][0]), float(other[name][0]), first, second, len(groups))
+    return found.p is not None and found.p > 0.05
+
+
 def _lead(subject: Subject, one: Values, other: Values) -> float:
     """Returns by how much the main output of one is better, of few images too, where no test can say anything."""
     name = _main(subject.metric)
@@ -475,10 +464,3 @@ def _lead(subject: Subject, one: Values, other: Values) -> float:
 
 def _main(metric: Metric) -> str:
     return next(name for name, output in metric.outputs.items() if output.main)
-
-
-def _differs(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    if (np.isnan(a) != np.isnan(b)).any():
-        return True
-    scale = max(1e-9, float(np.nanmax(np.abs(a), initial=0.0)))
-    return float(np.nanmax(np.abs(a - b), initial=0.0)) > NEAR * scale

@@ -84,6 +84,9 @@ class ExtrapolatedDistance:
 
     with_interval = True
 
+    sensitive_to = ("order",)
+    """Each size is drawn by the images' place."""
+
     outputs: Mapping[str, Output] = {
         "fid_infinity": Output(higher_is_better=False, kind="set", main=True),
         "fid_n": Output(higher_is_better=False, kind="set"),

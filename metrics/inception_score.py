@@ -80,6 +80,9 @@ def inception_score(
 class InceptionScore:
     """The score and its standard deviation over splits, which is what papers print after ±."""
 
+    sensitive_to = ("order",)
+    """An image's split is drawn by its place."""
+
     outputs: Mapping[str, Output] = {
         "inception_score": Output(higher_is_better=True, kind="set", main=True),
         "inception_score_split_std": Output(higher_is_better=None, kind="set"),

@@ -138,6 +138,9 @@ class SubsetKernelDistance(KernelDistance):
     The interval is of the mean over these very draws, each losing its images of the group that is left out.
     """
 
+    sensitive_to = ("order",)
+    """The subsets are drawn by the images' place."""
+
     outputs: Mapping[str, Output] = {
         **KernelDistance.outputs,
         "kid_subset_std": Output(higher_is_better=None, kind="set"),

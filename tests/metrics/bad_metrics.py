@@ -252,3 +252,162 @@ class NeedsTwo(Distance):
 class Nameless(Distance):
     def protocol(self):
         return {"version": "1"}
+
+
+class Looks(Faithful):
+    """How bright an image is, by its features."""
+
+    network = Net()
+    features_only = True
+    insensitive_to = ("inversion", "noise", "blur")
+    outputs = {"bright": Output(None, "mean", main=True)}
+
+    def protocol(self):
+        return {"weights sha256": self.network.key}
+
+    def score(self, images, features, prompts):
+        return Scored({"bright": features[:, 0].double().numpy()})
+
+
+class PeeksAtPixels(Looks):
+    """Says that features are enough, and reads the pixels, of which there are none then."""
+
+    def score(self, images, features, prompts):
+        return Scored({"bright": images.double().mean((1, 2, 3)).numpy()})
+
+
+class AsksForTheSize(Looks):
+    """The same, and fails aloud."""
+
+    def score(self, images, features, prompts):
+        check_images("it", images)
+        return super().score(images, features, prompts)
+
+
+class FewShort(Distance):
+    """Without a group fewer stay than it needs."""
+
+    least = 30
+
+    def compute(self, features):
+        if len(features) < self.least:
+            raise ValueError("too few")
+        return super().compute(features)
+
+
+class NeedsMany(Distance):
+    """More than are shown; right, as far as can be seen."""
+
+    least = 5014
+
+    def compute(self, features):
+        raise AssertionError(f"{len(features)} images are fewer than it needs")
+
+
+class AlsoOfFiles(Distance):
+    """One output is of the image files, which only a run has."""
+
+    outputs = {**Distance.outputs, "of_files": Output(False, "set")}
+
+    def from_files(self, files):
+        return {"of_files": (1.0, "no interval")}
+
+
+class LacksAnOutput(Distance):
+    """Declares what it never gives."""
+
+    outputs = {**Distance.outputs, "near": Output(True, "set")}
+
+
+class DrawsByPlace(Distance):
+    """The mean over random subsets, drawn by place."""
+
+    sensitive_to = ("order",)
+
+    def compute(self, features):
+        draw = np.random.default_rng(0).permutation(len(features))[:20]
+        return {"far": super().compute(features[draw])["far"]}
+
+
+class HidesThatItDraws(DrawsByPlace):
+    sensitive_to = ()
+
+
+class Apart:
+    """How far a prompt's images lie from one another, pixel by pixel; a single one has no value."""
+
+    outputs = {"apart": Output(True, "mean", main=True)}
+    network = None
+    insensitive_to = ("channel order",)
+
+    def protocol(self):
+        return {"distance": "mean absolute, of 255"}
+
+    def score_prompt(self, images, features, prompt):
+        if any(image.dtype != np.uint8 for image in images):
+            raise TypeError("it takes uint8")
+        wide = np.array([image.astype(np.float64) for image in images])
+        return {"apart": float(np.abs(wide[:, None] - wide[None]).mean() / 255) if len(wide) > 1 else float("nan")}
+
+
+class Constant(Apart):
+    def score_prompt(self, images, features, prompt):
+        return {"apart": 0.5 if len(images) > 1 else float("nan")}
+
+
+class OnlyTheFirst(Apart):
+    def score_prompt(self, images, features, prompt):
+        return {"apart": float(images[0].mean() / 255) if len(images) else float("nan")}
+
+
+class ReadsThePrompt(Apart):
+    def score_prompt(self, images, features, prompt):
+        return {"apart": len(prompt.text) / 100 if len(images) > 1 else float("nan")}
+
+
+class LaterIsMore(Apart):
+    """The samples weighed by their place."""
+
+    def score_prompt(self, images, features, prompt):
+        found = super().score_prompt(images, features, prompt)
+        return {"apart": found["apart"] + (images[-1].mean() / 255 if len(images) else 0.0)}
+
+
+class SaysLaterIsMore(LaterIsMore):
+    sensitive_to = ("order",)
+
+
+class ColourBlindApart(Apart):
+    """Says nothing of that it does not look at the colours."""
+
+    insensitive_to = ()
+
+
+class CountsSamples(Apart):
+    """How many different images there are: whatever is on them."""
+
+    def score_prompt(self, images, features, prompt):
+        return {"apart": len({image.tobytes() for image in images}) / 2 if len(images) > 1 else float("nan")}
+
+
+class ZeroOfNone(Apart):
+    def score_prompt(self, images, features, prompt):
+        return super().score_prompt(images, features, prompt) if len(images) else {"apart": 0.0}
+
+
+class FailsOnOne(Apart):
+    def score_prompt(self, images, features, prompt):
+        _first, _second = images[:2]
+        return super().score_prompt(images, features, prompt)
+
+
+class PaintsSamples(Apart):
+    def score_prompt(self, images, features, prompt):
+        for image in images:
+            image[:, 0, 0] = 0
+        return super().score_prompt(images, features, prompt)
+
+
+class OtherNameOfPrompt(Apart):
+    def score_prompt(self, images, features, prompt):
+        return {"distance": super().score_prompt(images, features, prompt)["apart"]}

@@ -14,8 +14,10 @@ from PIL import Image
 from drawbench.cli import main
 from drawbench.cli.fid_30k import table
 from drawbench.metrics import fid_30k
-from drawbench.metrics.explain_fid import Choice, Explanation, Reencoded, Skipped
+from drawbench.metrics.explain_fid import Choice, Explanation, Reencoded, Skipped, explain
 from drawbench.metrics.fid_variants import variants
+from drawbench.metrics.frechet_metric import FrechetDistance
+from drawbench.metrics.reference import find_reference
 from drawbench.reports.explain import render_html, render_markdown, summary_lines
 from drawbench.reports.explain_plot import Move, plot
 from drawbench.store import Run
@@ -119,17 +121,65 @@ def test_the_same_command_again_computes_no_features(explained, run, monkeypatch
     assert "codec: JPEG 95" in capsys.readouterr().out
 
 
-def test_equal_choices_move_nothing_and_have_no_interval():
-    """A network that sees no JPEG: the difference is 0, and no group makes one."""
+class Flat:
+    """Means and spreads of the channels: what JPEG leaves of an image of one grey is that image."""
 
-    class Flat:
-        key, fields = "a" * 64, {}
+    key, fields = "a" * 64, {"features": "means and spreads"}
 
-        def __call__(self, images):
-            return images.float().mean((2, 3))
+    def __call__(self, images):
+        wide = images.double()
+        return torch.cat([wide.mean((2, 3)), wide.std((2, 3))], 1).float()
 
-    flat = torch.full((1, 3, 8, 8), 128, dtype=torch.uint8)
-    np.testing.assert_array_equal(Reencoded(Flat(), 75)(flat), Flat()(flat))
+
+def explained_by(network, place, pictures):
+    """Explains a run of these pictures, each of a prompt of its own, by a distance of the network's features."""
+    (place / "images").mkdir()
+    for number, picture in enumerate(pictures, 1):
+        Image.fromarray(picture).save(place / "images" / f"{number:03d}.png")
+    (place / "prompts.csv").write_text("text\n" + "".join(f"picture {n}\n" for n in range(len(pictures))), "utf-8")
+    given = ["generate", "--generator", "sd=folder", "--set", f"sd.path={place / 'images'}"]
+    assert command([*given, "--prompts", place / "prompts.csv", "-o", place / "run"]) == 0
+    reference = place / "reference"
+    reference.mkdir()
+    for number, grey in enumerate((0, 90, 255)):
+        Image.new("RGB", (16, 16), (grey, 255 - grey, 80)).save(reference / f"{number}.png")
+
+    def build(changes, dtype, given):
+        return FrechetDistance("fid", network, network.fields, find_reference(given, network, "fid"))
+
+    options = {"protocol": "clean", "resize_before": "none"}
+    return explain(Run.open(place / "run"), build, options, "fp32", str(reference), only=["codec"])
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("DRAWBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def test_equal_choices_move_nothing_and_have_no_interval(own_cache, tmp_path):
+    """JPEG leaves an image of one grey as it is: the difference is 0, and no group makes one."""
+    greys = [np.full((16, 16, 3), grey, np.uint8) for grey in (10, 60, 128, 200, 250)]
+    found = explained_by(Flat(), tmp_path, greys)
+    assert found.value > 100
+    assert found.interval is not None
+    assert [choice.name for choice in found.choices] == ["JPEG 95", "JPEG 75"]
+    for choice in found.choices:
+        assert (choice.value, choice.delta, choice.relative) == (found.value, 0.0, 0.0)
+        assert (choice.low, choice.high) == (None, None)
+        assert choice.spread.startswith("no group of prompts makes a difference")
+        assert set(choice.changed) == {"codec"}
+
+
+def test_the_same_choices_of_noise_move_it_with_an_interval(own_cache, tmp_path):
+    rng = np.random.default_rng(0)
+    found = explained_by(Flat(), tmp_path, [rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(5)])
+    for choice in found.choices:
+        assert choice.delta == choice.value - found.value != 0
+        assert choice.low < choice.delta < choice.high
+        assert choice.spread.startswith("95 % interval of the difference")
+
+
+def test_each_quality_is_a_network_of_its_own():
     noise = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     assert not np.array_equal(Reencoded(Flat(), 75)(noise), Flat()(noise))
     assert len({Flat().key, Reencoded(Flat(), 75).key, Reencoded(Flat(), 95).key}) == 3

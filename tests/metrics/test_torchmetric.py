@@ -263,3 +263,70 @@ def test_a_metric_of_a_prompts_images_is_wrapped_too():
     greys = torch.tensor([10, 30, 50, 60, 99], dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
     metric.update(greys, ["a", "a", "b", "b", "c"])
     assert float(metric.compute()["spread"]) == pytest.approx(15.0)
+    metric.update(greys[:2], [Prompt("p", "One text.", "Colors", {"of": "x"})] * 2)
+    assert float(metric.compute()["spread"]) == pytest.approx(50 / 3)
+
+
+class Noted(Sizes):
+    """Keeps what it was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def score_prompt(self, images, features, prompt):
+        self.asked.append((prompt, len(features)))
+        return super().score_prompt(images, features, prompt)
+
+
+def test_a_metric_of_prompts_is_given_their_texts_through_merging_and_joining():
+    named = Prompt("p", "Ein Bär, «é» 🐻", "Colors", {"source": "x"})
+    greys = torch.tensor([10, 30, 50, 60, 99], dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 4, 4)
+    one, other = (TorchMetric("noted", Noted(), ()) for _ in range(2))
+    one.update(greys[:3], ["a dog", named, "a dog"])
+    other.update(greys[3:], [named, "Ein Bär"])
+    one.merge_state(other)
+    assert float(one.compute()["spread"]) == pytest.approx((40 + 30) / 2)
+    asked = {prompt.text: (prompt, count) for prompt, count in one.wrapped.asked}
+    assert {text: count for text, (_, count) in asked.items()} == {"a dog": 2, named.text: 2, "Ein Bär": 1}
+    assert asked[named.text][0] == named
+    assert dict(asked[named.text][0].metadata) == {"source": "x"}
+    joined = TorchMetric("noted", Noted(), ())  # What distributed training does: all list states as one tensor each.
+    joined.update(greys[:1], ["a dog"])
+    for state in ("rows", "prompts", "written", "lengths"):
+        parts = getattr(one, state)
+        setattr(joined, state, parts if isinstance(parts, torch.Tensor) else torch.cat(parts))
+    assert joined.compute() == one.compute()
+    one.reset()
+    assert one.written == one.lengths == []
+
+
+def test_a_metric_of_prompts_without_prompts_is_refused():
+    metric = TorchMetric("sizes", Sizes(), ())
+    with pytest.raises(UserError, match=r"no prompts are given: update\(images, prompts\)"):
+        metric.update(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    assert metric.rows == []
+
+
+class OfFilesToo:
+    """A set metric, one of whose outputs is of the files."""
+
+    outputs = {"mean": Output(False, "set", main=True), "of_files": Output(False, "set")}
+    network = Sizes.network
+
+    def protocol(self):
+        return {}
+
+    def compute(self, features):
+        return {"mean": float(features.mean())}
+
+    def leave_out(self, features, groups):
+        return {"mean": np.zeros(int(groups.max()) + 1)}
+
+    def from_files(self, files):
+        return {"of_files": (1.0, "no interval")}
+
+
+def test_an_output_of_image_files_is_left_out_where_there_are_none():
+    metric = TorchMetric("of_files", OfFilesToo(), ())
+    metric.update(torch.full((2, 3, 4, 4), 7, dtype=torch.uint8))
+    assert {key: float(value) for key, value in metric.compute().items()} == {"mean": 7.0}
