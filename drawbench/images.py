@@ -87,7 +87,7 @@ def read_unrotated(path: Path) -> PIL.Image.Image:
     Raises:
         UserError: as `read_foreign`.
     """
-    return _to_rgb(path.name, _decode(path.read_bytes(), path.name, lambda image: image)[0])
+    return _to_rgb(str(path), _decode(path.read_bytes(), str(path), lambda image: image)[0])
 
 
 def _decode(

@@ -152,6 +152,11 @@ def explain(
         standard = _Standard(metric, features, value, left_out, groups)
         choices: list[Choice] = []
         skipped: list[Skipped] = []
+        if "filter" in only and str(options.get("resize_before", "none")) == "none":
+            words = (
+                "a choice of the resize to 256 before the network's own, and there is none: --set fid.resize_before=256"
+            )
+            skipped.append(Skipped("filter", "filter", words))
         chosen = [variant for variant in variants(options, dtype) if variant.axis in only]
         for number, variant in enumerate(chosen, 1):
             say(f"{number}/{len(chosen)} {variant.axis}: {variant.name}")

@@ -191,8 +191,12 @@ class Features:
             return read_features(path)
         except (FileNotFoundError, NotADirectoryError):
             return None  # Not there, or another process has just put it into the set.
-        except (OSError, ValueError, EOFError) as error:
-            say(f"{path} cannot be read ({error}): its features are computed anew")
+        except OSError as error:
+            say(f"{path} cannot be read ({error}): what is needed of it is computed anew")
+            return None
+        except (ValueError, EOFError) as error:  # Files appear whole: this one was damaged since.
+            say(f"{path} is damaged ({error}) and deleted: what is needed of it is computed anew")
+            path.unlink(missing_ok=True)
             return None
 
     def _take(self, file: FeatureFile, images: Sequence[bytes], *, trusted: bool = False) -> None:

@@ -43,7 +43,7 @@ class Work:
             if not isinstance(loaded.metric, SetMetric)
         }
         self._lack = {loaded.alias: self._lacking(loaded) for loaded in metrics}
-        """Positions without a value; of a set metric all, for it wants their features."""
+        """Positions without a value; of a set metric all, for it wants their features, or none where there are too few."""
         self._wanted: dict[str, set[int]] = {}
         """Network, as `_network` names it → positions whose features somebody wants."""
         self._features: dict[str, Features] = {}
@@ -117,7 +117,9 @@ class Work:
                         self._score_prompt(loaded, prompt, [])
 
     def features(self, loaded: Loaded) -> NDArray[np.float32]:
-        """Returns the features ``(N, D)`` of all images by a metric's network, all of which are known."""
+        """Returns the features ``(N, D)`` of all images by a metric's network, all of which are known; none of too few images."""
+        if isinstance(loaded.metric, SetMetric) and not has_enough(loaded.metric, self.records):
+            return np.empty((0, 0), np.float32)
         return self._features[_network(loaded)].array
 
     def positions(self, prompt: str) -> list[int]:
@@ -161,7 +163,7 @@ class Work:
 
     def _lacking(self, loaded: Loaded) -> set[int]:
         if isinstance(loaded.metric, SetMetric):
-            return set(self.mine)
+            return set(self.mine) if has_enough(loaded.metric, self.records) else set()
         known, keys = self._unfinished[loaded.alias].rows, self._keys(loaded)
         return {index for index in self.mine if keys[index] not in known}
 
@@ -287,3 +289,8 @@ def _of_metric(loaded: Loaded, error: Exception) -> Exception:
     named = RuntimeError(f"metric {loaded.alias} failed: {type(error).__name__}: {error}")
     named.__cause__ = error
     return named
+
+
+def has_enough(metric: SetMetric, records: Sequence[Record]) -> bool:
+    """Says whether a set metric has a value of so many images: else no feature is computed for it."""
+    return len(records) >= int(getattr(metric, "least", 1))

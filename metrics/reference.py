@@ -141,7 +141,8 @@ def read_statistics(file: Path, owner: str, *, foreign: bool = True) -> Referenc
         ) from error
     except (ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
         raise UserError(
-            f"--reference {file} is not a statistics file of {owner} ({type(error).__name__}: {error})"
+            f"--reference {file} is not a statistics file of {owner}, or is damaged ({_short(error)}); make it again, or give a "
+            "folder of images, a list or a run"
         ) from error
     size = kept.mean.size
     finite = all(np.isfinite(part).all() for part in kept[:2])
@@ -162,6 +163,11 @@ def read_statistics(file: Path, owner: str, *, foreign: bool = True) -> Referenc
     if recorded is not None and recorded != _arrays_digest(kept, features):
         raise UserError(f"--reference {file} was altered: its arrays are not those that were written; make it again")
     return found
+
+
+def _short(error: Exception) -> str:
+    """Returns an error of NumPy's reader, without its advice to read the file unsafely."""
+    return "it holds Python objects" if "allow_pickle" in str(error) else f"{type(error).__name__}: {error}"
 
 
 def _is_covariance(given: NDArray[np.float64]) -> bool:
@@ -262,8 +268,14 @@ def _named(name: str, network: Network) -> Path:
     there = f"made there are only others: {' | '.join(of)}; " if of else ""
     raise AssetMissing(
         f"--reference {name}: nothing lies there, and the cache has no statistics of that name for this network "
-        f"({file}); {there}make them: {how_to_make(name)}"
+        f"({file}); {there}make them: {how_to_make(name)}{_asked(fields_of(network))}"
     )
+
+
+def _asked(fields: Mapping[str, str]) -> str:
+    """Returns what the statistics must be of, as far as it is chosen by options."""
+    named = [f"{key}: {fields[key]}" for key in ("protocol", "resize before", "dtype") if key in fields]
+    return f" (asked for is {'; '.join(named)})" if named else ""
 
 
 def _difference(found: Reference, network: str, fields: Mapping[str, str], owner: str) -> str:

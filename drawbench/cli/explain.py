@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -67,8 +68,11 @@ def explain_fid(
         loaded = load_metrics({"fid": "fid"}, {"fid": {**given, **changes}}, device, dtype, reference)
         return cast("FrechetDistance", loaded[0].metric)
 
-    options = resolve("fid", find("metrics", "fid").load(), given)
+    plugin = find("metrics", "fid")
+    options = resolve("fid", plugin.load(), given)
     found = explain(Run.open(run), build, options, dtype, reference, only=only or AXES, most=images)
+    if not plugin.verified:
+        found = replace(found, remarks=[*found.remarks, "fid: unverified on published weights"])
     if output is not None:
         write_explanation(found, output)
     click.echo(render_json(found) if as_json else "\n".join(summary_lines(found)))

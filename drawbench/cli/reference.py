@@ -78,6 +78,8 @@ def make(
         check_name(name)
     if name == COCO_VAL2014 and matching is not None:
         raise UserError(f"--name {name} is all the photographs, and --matching takes some of them; give another name")
+    if not images.exists():
+        raise UserError(f"{images}: there is nothing; give a folder of images, a list of them (.txt), or a run")
     check_device(device)
     named = parse_named([metric_name])
     more: dict[str, str] = {} if name is None else {"name": name}

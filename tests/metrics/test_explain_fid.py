@@ -203,6 +203,29 @@ def test_statistics_leave_what_needs_their_images_out_aloud(
     assert not list((cache / "references").glob("stand-in*"))
 
 
+def test_filters_of_a_step_that_is_not_made_are_named_as_not_tried(run, folder, peer, capsys):
+    assert (
+        command(
+            [
+                "explain-fid",
+                run,
+                "--reference",
+                folder,
+                "--set",
+                f"fid.weights={peer.file}",
+                "--only",
+                "filter",
+                "--json",
+            ]
+        )
+        == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert found["choices"] == []
+    assert "--set fid.resize_before=256" in found["skipped"][0]["reason"]
+    assert any("unverified on published weights" in remark for remark in found["remarks"])
+
+
 def test_every_choice_but_the_standards_is_made():
     names = {(it.axis, it.name) for it in variants({"protocol": "clean", "resize_before": "none"}, "fp32")}
     assert {("protocol", "legacy_pytorch"), ("pre-step", "256, squeezed"), ("dtype", "bf16")} <= names

@@ -192,16 +192,18 @@ def test_a_file_that_is_cut_off_is_told_and_computed_anew(cache, capsys, left):
     network = Double()
     filled([5, 3, 9, 1], network)
     assert network.seen == 4
-    assert "cannot be read" in capsys.readouterr().err
+    assert "is damaged" in capsys.readouterr().err
 
 
-def test_a_file_of_something_else_is_told_and_left_alone_elsewhere(cache, capsys):
+def test_a_file_of_something_else_is_told_once_and_deleted(cache, capsys):
     filled([5], Double())
     stranger = files(cache)[0].with_name("stranger.npy")
     np.save(stranger, np.zeros((3, 3)))
     filled([6], Double())
-    assert f"{stranger} cannot be read" in capsys.readouterr().err
-    assert stranger.is_file()
+    assert f"{stranger} is damaged" in capsys.readouterr().err
+    assert not stranger.exists()
+    filled([7], Double())
+    assert not capsys.readouterr().err
 
 
 def test_features_of_another_width_under_one_key_are_refused(cache):

@@ -332,3 +332,8 @@ def test_what_a_killed_command_left_of_a_statistics_file_goes_with_the_next_one(
     dead.write_bytes(b"half of it")
     write_reference(tmp_path / "stats.npz", moments(np.eye(3, dtype=np.float32)), "a network", "a few")
     assert not dead.exists()
+
+
+def test_of_what_is_not_there_no_reference_is_made(tmp_path, capsys):
+    assert command(["reference", "make", tmp_path / "nodir", "-o", tmp_path / "s.npz"]) == 2
+    assert "nodir: there is nothing; give a folder of images" in capsys.readouterr().err

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import streams
-from streams import Net, Noise, draw, metrics, on_disk, prompt_set
+from streams import Net, Noise, OnSet, draw, metrics, on_disk, prompt_set
 
 import drawbench.metrics.features as features_module
 import drawbench.metrics.stream as stream
 from drawbench.executors.shard import Shard
 from drawbench.metrics.score_processes import measure_in_processes
+from drawbench.metrics.scoring import Loaded
 from drawbench.metrics.stream import score_part, score_run
 
 
@@ -313,3 +314,13 @@ def test_a_network_asked_by_nobody_else_rests_when_its_metric_has_failed(tmp_pat
     with pytest.raises(RuntimeError, match="oh"):
         score_run(run, [streams.Loaded("bad", "bad", Broken(network))], batch_size=2)
     assert network.seen == 2
+
+
+def test_for_a_set_metric_that_needs_more_images_no_feature_is_computed(tmp_path):
+    run, network = draw(tmp_path / "run"), Net()
+    metric = OnSet(network)
+    metric.least = 1000
+    (file,) = score_run(run, [Loaded("norm", "norm", metric)])
+    assert network.seen == 0
+    assert {(row.value, row.reason) for row in file.scores} == {(None, "it needs at least 1000 images")}
+    assert score_run(run, [Loaded("norm", "norm", metric)]) == [file]
