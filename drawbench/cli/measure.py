@@ -235,7 +235,10 @@ def _is_told(row: Score, file: ScoreFile) -> bool:
 
 
 def print_scores(files: Sequence[ScoreFile]) -> None:
-    """Prints the overall values with their intervals, and what there is to remark."""
+    """Prints the overall values with their intervals, and what there is to remark; runs of one system with their folders."""
+    runs: dict[str, set[str]] = {}
+    for row in (row for file in files for row in file.scores):
+        runs.setdefault(row.system, set()).add(row.run)
     rows = []
     for file in files:
         for row in file.scores:
@@ -243,7 +246,8 @@ def print_scores(files: Sequence[ScoreFile]) -> None:
                 interval = f"[{row.interval.low:.4f}, {row.interval.high:.4f}]" if row.interval else f"({row.reason})"
                 value = "-" if row.value is None else f"{row.value:.4f}"
                 arrow = {True: "↑", False: "↓", None: " "}[row.higher_is_better]
-                rows.append((row.system, f"{row.metric} {row.output}", arrow, value, interval, f"n = {row.n}"))
+                name = row.system if len(runs[row.system]) == 1 else f"{row.system} ({row.run})"
+                rows.append((name, f"{row.metric} {row.output}", arrow, value, interval, f"n = {row.n}"))
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(6)]
     for line in rows:
         click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())

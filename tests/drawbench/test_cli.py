@@ -210,6 +210,17 @@ def test_scores_are_printed_as_json_and_kept(drawbench, tmp_path):
     assert {row["interval"]["over"] for row in json.loads(out) if row["interval"]} == {"samples"}
 
 
+def test_runs_of_one_system_are_told_apart_by_their_folders(drawbench, tmp_path):
+    for name in ("one", "two"):
+        drawbench("generate", "--generator", "noise", "--prompts", "shapes", "--limit", "2", "-o", tmp_path / name)
+    code, out, _ = drawbench("score", tmp_path / "one", tmp_path / "two", "--metric", "image_stats")
+    assert code == 0
+    assert "noise (one)  " in out
+    assert "noise (two)  " in out
+    _, out, _ = drawbench("score", tmp_path / "one", "--metric", "image_stats")
+    assert "(one)" not in out
+
+
 def test_a_metric_whose_code_or_options_change_is_scored_anew(drawbench, tmp_path):
     drawbench("generate", "--generator", "noise", "--prompts", SIGNS, "--limit", "3", "-o", tmp_path / "run")
     code = (
