@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import os
 import platform
 import statistics
 import tempfile
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peers import hardware
 from PIL import Image
 
 from drawbench.interfaces import Prompt
@@ -244,16 +244,6 @@ def ratio(ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, float]:
     """Returns images per second of ours over the peer's, turn by turn."""
     values = [theirs / own for own, theirs in zip(ours["seconds"], peer["seconds"], strict=True)]
     return {"min": min(values), "median": statistics.median(values), "max": max(values)}
-
-
-def hardware(device: str) -> dict[str, Any]:
-    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").is_file() else []
-    return {
-        "device": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "load": os.getloadavg(),
-        "cpu_flags": sorted({"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & set(flags)),
-    }
 
 
 def main() -> None:
