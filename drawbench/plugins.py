@@ -126,6 +126,9 @@ BUILTIN: dict[Kind, dict[str, Builtin]] = {
     },
     "datasets": {
         "shapes": Builtin("drawbench.shapes.data:pair", "captioned pictures of the shapes world, without end"),
+        "shapes_words": Builtin(
+            "drawbench.shapes.data:words_pair", "the same, nearly half of them with a sign and a word"
+        ),
     },
 }
 

@@ -37,6 +37,20 @@ TRAINING_MIX: Mapping[str, float] = {
 }
 """Shares of the captions that are made, before the held-out ones are rejected; Conflicting has none, for its combinations are."""
 
+WORDS_MIX: Mapping[str, float] = {
+    "Colors": 0.14,
+    "Counting": 0.1,
+    "DALL-E": 0.07,
+    "Descriptions": 0.02,
+    "Gary Marcus et al.": 0.02,
+    "Misspellings": 0.02,
+    "Positional": 0.06,
+    "Rare Words": 0.005,
+    "Reddit": 0.02,
+    "Text": 0.545,
+}
+"""The same of `words_pair`: a network that can draw the rest learns to write from these."""
+
 _HELD_OUT_CAPTIONS = 8
 """One caption in so many is held out, by its digest."""
 
@@ -53,6 +67,11 @@ def pair(index: int, size: int) -> tuple[PIL.Image.Image, str]:
     return _drawn(training_example(index), size)
 
 
+def words_pair(index: int, size: int) -> tuple[PIL.Image.Image, str]:
+    """Returns the index-th pair of a stream like `pair`'s in which nearly half of the pictures have a sign with a word."""
+    return _drawn(training_example(index, WORDS_MIX), size)
+
+
 def held_out_pair(index: int, size: int) -> tuple[PIL.Image.Image, str]:
     """Returns the index-th pair of a stream whose captions, combinations and words training never shows.
 
@@ -61,11 +80,11 @@ def held_out_pair(index: int, size: int) -> tuple[PIL.Image.Image, str]:
     return _drawn(held_out_example(index), size)
 
 
-def training_example(index: int) -> Example:
-    """Returns what `pair` draws, for who needs it at several sizes, or the scene beside the caption."""
+def training_example(index: int, shares: Mapping[str, float] = TRAINING_MIX) -> Example:
+    """Returns what `pair` draws, or `words_pair`, for who needs it at several sizes, or the scene beside the caption."""
     rng = Random(_seed("training", index))
     while True:
-        captioned = CATEGORIES[_category(TRAINING_MIX, rng)](rng)
+        captioned = CATEGORIES[_category(shares, rng)](rng)
         if not _is_held_out(captioned):
             return Example(arrange(captioned.scene, rng), captioned)
 

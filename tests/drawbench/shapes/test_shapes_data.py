@@ -3,14 +3,18 @@ import sys
 from collections import Counter
 
 import numpy as np
+import pytest
 
 from drawbench.shapes.data import (
+    TRAINING_MIX,
+    WORDS_MIX,
     corpus_line,
     held_out_example,
     held_out_pair,
     is_held_out_caption,
     pair,
     training_example,
+    words_pair,
 )
 from drawbench.shapes.font import HELD_OUT_WORDS
 from drawbench.shapes.phrases import RARE_COLOURS, RARE_SHAPES
@@ -35,10 +39,11 @@ def test_neighbours_in_the_stream_differ():
     assert len({np.asarray(pair(index, 16)[0]).tobytes() for index in range(200)}) == 200
 
 
-def test_training_never_shows_what_is_held_out():
+@pytest.mark.parametrize("shares", [TRAINING_MIX, WORDS_MIX], ids=["training", "words"])
+def test_training_never_shows_what_is_held_out(shares):
     captions = {prompt.text for prompt in shapes().prompts}
     for index in range(4000):
-        picture, (scene, caption) = training_example(index)
+        picture, (scene, caption) = training_example(index, shares)
         assert not is_held_out(scene)
         assert scene.word not in HELD_OUT_WORDS
         assert not is_held_out_caption(caption)
@@ -47,6 +52,14 @@ def test_training_never_shows_what_is_held_out():
             (thing.thing.shape, thing.thing.colour) in {("triangle", "blue"), ("ring", "yellow")}
             for thing in picture.things
         )
+
+
+def test_nearly_half_of_the_stream_of_words_has_a_word():
+    written = sum(training_example(index, WORDS_MIX).captioned.scene.word is not None for index in range(2000))
+    assert 800 < written < 1000
+    assert sum(training_example(index).captioned.scene.word is not None for index in range(2000)) < 700
+    image, caption = words_pair(5, 16)
+    assert (image.size, caption) == ((16, 16), training_example(5, WORDS_MIX).captioned.caption)
 
 
 def test_rare_words_are_rare_in_training_and_common_in_the_text():
