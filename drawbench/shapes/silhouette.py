@@ -80,9 +80,9 @@ def name_shape(whole: NDArray[np.bool_]) -> Shape | None:
         return "triangle"
     if abs(of.low) < 0.06 and of.corners < 0.03 and 0.4 < of.fill < 0.66 and of.solid < 0.895 and max(of.ends) < 0.45:
         return "cross"
-    if abs(of.low) > 0.05 or of.solid < 0.9 or of.fill < 0.68:
-        return None
-    if of.corners > 0.34:
+    if abs(of.low) > 0.05 or of.solid < (0.86 if of.corners > 0.6 else 0.9) or of.fill < 0.68:
+        return None  # A square's sides may bend inwards, or be cut by its stripes: its corners tell it.
+    if of.corners > 0.28:
         return "square"
     even = max(abs(top - bottom), abs(left - right)) < 0.26
     return "circle" if even and of.fill > 0.7 and of.round > 0.86 else None
