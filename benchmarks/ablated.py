@@ -59,7 +59,12 @@ def ablated(
     if opened.text_encoder is None:
         raise UserError(f"{opened.folder} has no text encoder: there is no text to condition on")
     limit = opened.text_encoder.max_tokens
-    texts = TextEmbeddings(TextEncoder(opened.text_encoder, device=device))
+    encoder = TextEncoder(opened.text_encoder, device=device)
+    if encoder.digest != opened.text_encoder_digest:
+        raise UserError(
+            f"{encoder.folder} is not the text encoder that {opened.folder} was trained with (another digest)"
+        )
+    texts = TextEmbeddings(encoder)
 
     def draw(items: Sequence[Item], noise: NoiseOf) -> Tensor:
         text = texts.get([item.prompt.text for item in items])
@@ -96,7 +101,8 @@ class Upscaled:
     ) -> None:
         self.draw, self.device = draw, device
         self.cascade = open_checkpoint(shipped("imagen"))
-        self._fingerprint = {**fingerprint, **self.cascade.fingerprint(self.cascade.stages[1:])}
+        enlarging = self.cascade.fingerprint(self.cascade.stages[1:])
+        self._fingerprint = {**fingerprint, **{f"enlarging {name}": value for name, value in enlarging.items()}}
         self._stages: list[tuple[StageConfig, Network, Sampling]] = []
 
     def fingerprint(self) -> Mapping[str, str]:

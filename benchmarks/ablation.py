@@ -1,17 +1,20 @@
 """Two of Imagen's ablations in the small: how the text is given to the base, and which frozen encoder reads it.
 
-    python benchmarks/ablation.py conditioning --json benchmarks/results/ablation_conditioning.json
-    python benchmarks/ablation.py encoder --json benchmarks/results/ablation_encoder.json
+    python benchmarks/ablation.py conditioning --json benchmarks/results/ablation_conditioning_cpu.json
+    python benchmarks/ablation.py encoder --json benchmarks/results/ablation_encoder_cpu.json
 
 conditioning (section 4.4, figures 4 and A.8): sequence (attention over all of the text, and the pooled text), attention_pool
 and mean_pool (the pooled text alone). encoder (figures 4a and A.5): shipped (4 layers of 128 channels, trained on text),
-small (2 layers of 64, trained likewise for fewer steps) and random (the shipped one's shape, untrained).
+small (2 layers of 64, trained on the same lines for as many steps) and random (the shipped one's shape and start, untrained).
 
-Each variant is a base of 16x16 pixels, trained for the same number of steps on the same pictures in the same order from the
-same seed; one that --max-minutes stop goes on with the same command, and nothing is drawn before all are trained. Then
-`drawbench sweep` draws the shapes world's prompts of the three categories with each base at each guidance weight, and scores
-them: a curve for each variant. The reference of the Fréchet distance are true pictures of the same prompts. Differences are
-paired over prompts and told at one weight, --told-at, which is chosen before, with all pairs of variants.
+Each variant is a base of 16x16 pixels, trained once for every seed: for the same number of steps, on the same pictures in the
+same order. One that --max-minutes stop goes on with the same command, and nothing is drawn before all are trained; both studies
+share what they have in common. Then `drawbench sweep` draws the shapes world's prompts of the three categories, with the
+first seed's bases at each guidance weight, a curve for each variant, and with the other seeds' at one, --told-at, which is
+chosen before. The reference of the Fréchet distance are pictures of other captions of the three categories.
+
+Two kinds of difference are told at that weight, with all pairs of variants: of the first seed's networks, paired over prompts,
+which says nothing of other trainings; and over trainings, paired by seed, which is what the study asks.
 
 Whatever comes out is written: nothing here is tuned until a lesson holds. Training is short, and a variant that is better
 here may only learn faster.
@@ -25,41 +28,29 @@ import os
 import platform
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
+from ablation_training import ABLATED, Variant, recipe, train
+from numpy.typing import NDArray
+from scipy import stats
 
-from drawbench.files import write_atomic
-from drawbench.generators.imagen.checkpoint import save_config
-from drawbench.generators.imagen.config import Recipe, StageConfig, TextConditioning, UNetConfig
-from drawbench.generators.imagen.data import Function, Samples
-from drawbench.generators.imagen.text_encoder import TextEncoder, TextEncoderConfig
-from drawbench.generators.imagen.text_stream import TextStream
-from drawbench.generators.imagen.training import Trainer
-from drawbench.generators.imagen.training_run import Work
-from drawbench.generators.imagen.training_run import train as train_stage
+from drawbench.files import atomic, write_atomic
+from drawbench.generators.imagen.config import TextConditioning
+from drawbench.intervals import holm, mean_interval
 from drawbench.plugins import find
-from drawbench.shapes.shipped import SHAPES, shipped
-from drawbench.torchvision_ops import declare_missing_ops
+from drawbench.shapes.shipped import SHAPES
 
-HERE = Path(__file__).resolve().parent
-ABLATED = HERE / "ablated.py"
 CATEGORIES = ("Colors", "Counting", "Positional")
 METRICS = ("shapes_accuracy", "clip_score", "fd")
-REFERENCE_SAMPLES = 16
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One base: how it sees the text, and whose text."""
-
-    name: str
-    conditioning: TextConditioning
-    encoder: str
-    """shipped, small or random."""
+REFERENCE_PICTURES = 2000
+BEYOND = 10**9
+"""Where the stream of pictures is read for the reference: no training comes as far."""
 
 
 STUDIES = {
@@ -71,52 +62,60 @@ STUDIES = {
 def main() -> None:
     """Trains, draws, scores and writes the result."""
     arguments = _arguments()
-    work: Path = arguments.work / arguments.study
-    variants = STUDIES[arguments.study]
-    trained = [train(variant, work, arguments) for variant in variants]
-    if unfinished := [row["variant"] for row in trained if row["steps"] < arguments.steps]:
+    work, bases = arguments.work / arguments.study, arguments.work / "bases"
+    variants, (first, *others) = STUDIES[arguments.study], arguments.seeds
+    trained = [train(variant, seed, bases, arguments) for seed in arguments.seeds for variant in variants]
+    if unfinished := [f"{row['variant']} of seed {row['seed']}" for row in trained if row["steps"] < arguments.steps]:
         sys.exit(f"stopped before step {arguments.steps}: {', '.join(unfinished)}; the same command goes on")
-    truth, ceiling = draw_anchors(work, arguments)
-    command = ["sweep", "--generator", f"ablated={ABLATED}:ablated", "--checkpoint", str(work)]
-    command += ["--set", f"ablated.guidance_weight={','.join(arguments.weights)}"]
-    command += ["--set", f"ablated.variant={','.join(variant.name for variant in variants)}"]
-    command += [*prompts(arguments, arguments.samples), *scoring(truth), "-o", str(work / "sweep")]
-    command += ["--batch-size", str(arguments.batch_images)]
-    drawbench(*command)
-    swept = json.loads((work / "sweep" / "sweep.json").read_text())
-    told = [
-        work / "sweep" / point["run"]
-        for point in swept["points"]
-        if point["values"].get("guidance_weight", arguments.told_at) == arguments.told_at
-    ]
-    drawbench("report", *map(str, told), "-o", str(work / "told.json"))
-    report = json.loads((work / "told.json").read_text())
+    reference = draw_reference(arguments.work / "reference")
+    ceiling = draw_ceiling(work / "ceiling", reference, arguments)
+    curves = sweep(work / "sweep", bases, [v.folder(first) for v in variants], arguments.weights, reference, arguments)
+    found = [(first, work / "sweep", curves)]
+    for seed in others:
+        folder = work / f"sweep-seed{seed}"
+        names = [variant.folder(seed) for variant in variants]
+        found.append((seed, folder, sweep(folder, bases, names, [arguments.told_at], reference, arguments)))
+    told = [{"seed": seed, "comparisons": comparisons(*of, arguments.told_at)} for seed, *of in found]
     result = {
         "study": arguments.study,
-        "recipe": {"network": asdict(network(128, "sequence")), **asdict(recipe(arguments))},
+        "categories": CATEGORIES,
+        "recipe": asdict(recipe(arguments, first)),
         "variants": trained,
         "ceiling": ceiling,
         "told_at": arguments.told_at,
-        "comparisons": [row for row in report["comparisons"] if row["category"] is None and row["main"]],
-        "sweep": swept,
+        "over_prompts": {"says": "two networks each, one training of either: nothing of other trainings", "told": told},
+        "over_trainings": over_trainings(told, variants),
+        "sweep": curves,
+        "sweeps_of_other_seeds": [{"seed": seed, "sweep": swept} for seed, _, swept in found[1:]],
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} thread(s)",
         "versions": {"torch": torch.__version__, "drawbench": version("drawbench")},
     }
     if arguments.json:
         write_atomic(arguments.json, (json.dumps(result, indent=1, ensure_ascii=False) + "\n").encode())
-    for row in result["comparisons"]:
-        print(f"{row['metric']}: {row['a']} - {row['b']}: {row['value']} {row['interval']} p {row['p_holm']}")
+    print(f"paired over prompts, the trainings of seed {first} alone:")
+    for row in told[0]["comparisons"]:
+        print(f"  {row['metric']}: {row['a']} - {row['b']}: {row['value']} {row['interval']} p {row['p_holm']}")
+    print(f"over {len(arguments.seeds)} trainings:")
+    for row in result["over_trainings"]:
+        print(f"  {row['metric']}: {row['a']} - {row['b']}: {row['differences']} {row['interval']} p {row['p_holm']}")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=list(STUDIES))
     parser.add_argument("--work", type=Path, default=Path("build/ablation"), help="where trainings and images go")
-    parser.add_argument("--steps", type=int, default=1800, help="of each base: 0.17 s each on one core")
+    parser.add_argument("--steps", type=int, default=4000, help="of each base: 0.15 s each on one core")
     parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--encoder-steps", type=int, default=1500, help="of the small encoder")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-minutes", type=float, default=10.0, help="of each variant's training, in one call")
+    parser.add_argument(
+        "--encoder-steps", type=int, default=6000, help="of the small encoder; the shipped one had 6,000"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=lambda text: [int(seed) for seed in text.split(",")],
+        default=[0, 1, 2],
+        help="one training each; the first one's are drawn at all weights",
+    )
+    parser.add_argument("--max-minutes", type=float, default=30.0, help="of each training, in one call")
     parser.add_argument("--weights", type=lambda text: text.split(","), default=["1", "2", "3", "5"])
     parser.add_argument("--told-at", default="2", help="the guidance weight at which differences are told")
     parser.add_argument("--samples", type=int, default=2, help="images per prompt")
@@ -125,121 +124,105 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.told_at not in arguments.weights:
-        parser.error(f"--told-at {arguments.told_at} is none of --weights {','.join(arguments.weights)}")
+        parser.error(
+            f"--told-at {arguments.told_at} is none of --weights {','.join(arguments.weights)}, as they are written"
+        )
+    if len(set(arguments.seeds)) < len(arguments.seeds):
+        parser.error("--seeds: a seed stands twice")
     return arguments
 
 
-def network(text_dim: int, conditioning: TextConditioning) -> UNetConfig:
-    """Returns the base that all variants have: about a million parameters."""
-    return UNetConfig(16, 32, (1, 2), 1, (8,), 32, text_dim, conditioning)
-
-
-def recipe(arguments: argparse.Namespace) -> Recipe:
-    """Returns how all of them are trained."""
-    steps = arguments.steps
-    warmup = min(100, steps // 2)
-    return Recipe(
-        steps, arguments.batch_size, "adam", 2e-3, warmup, steps, ema=0.995, loss="v", dtype="bf16", seed=arguments.seed
-    )
-
-
-def train(variant: Variant, work: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Trains a variant's base into ``work/<name>``, or goes on, and returns how far it is and what it took."""
-    encoder = TextEncoder(TextEncoderConfig(encoder_folder(variant.encoder, arguments)))
-    stage = StageConfig("base", network(encoder.dim, variant.conditioning), "cosine", "v")
-    how = recipe(arguments)
-    source = Function(find("datasets", f"{ABLATED}:few"), stage.network.image_size)
-    samples = Samples(source, stage.network.image_size, None, None, how.seed, captioned=True)
-    checkpoint = save_config(work / variant.name, (stage,), encoder.config, encoder.digest)
-    identity = {"stage": asdict(stage), **asdict(how), "text encoder": encoder.digest, "data": source.digest()}
-    trainer = Trainer(stage, how, "cpu")
-    todo = Work(samples, TextStream(encoder), identity, how.steps, max_minutes=arguments.max_minutes)
-    outcome = train_stage(checkpoint, trainer, todo)
-    if outcome.interrupted:
-        raise KeyboardInterrupt
-    log = checkpoint.folder / "training" / "base" / "log.jsonl"
-    rows = [json.loads(line) for line in log.read_text().splitlines()]
-    return {
-        "variant": variant.name,
-        "conditioning": variant.conditioning,
-        "encoder": variant.encoder,
-        "encoder_parameters": encoder_parameters(encoder),
-        "parameters": sum(parameter.numel() for parameter in trainer.network.parameters()),
-        "steps": outcome.step,
-        "seconds": seconds_of([row["seconds"] for row in rows]),
-        "loss": rows[-1]["loss"] if rows else None,
-    }
-
-
-def seconds_of(times: list[float]) -> float:
-    """Returns the seconds of all calls that a training took; each counts from its own beginning."""
-    return sum(now for now, then in zip(times, [*times[1:], 0.0], strict=True) if then < now)
-
-
-def encoder_parameters(encoder: TextEncoder) -> int:
-    """Returns how many parameters an encoder has, from its file."""
-    from safetensors import safe_open
-
-    total = 0
-    with safe_open(encoder.folder / "model.safetensors", "pt") as file:
-        for name in file.keys():  # noqa: SIM118  a file of tensors is no mapping
-            total += torch.Size(file.get_slice(name).get_shape()).numel()
-    return total
-
-
-def encoder_folder(kind: str, arguments: argparse.Namespace) -> str:
-    """Returns the folder of an encoder, made where it is not there yet."""
-    if kind == "shipped":
-        return str(shipped("text"))
-    folder: Path = arguments.work / f"encoder-{kind}"
-    if (folder / "model.safetensors").is_file():
-        return str(folder)
-    if kind == "random":
-        save_random(folder, arguments.seed)
-    else:
-        script, state = HERE.parent / "weights" / "text_encoder.py", folder.with_suffix(".pt")
-        sizes = ["--layers", "2", "--width", "64", "--steps", str(arguments.encoder_steps)]
-        where = ["--out", str(folder), "--state", str(state), "--max-minutes", str(arguments.max_minutes)]
-        subprocess.run([sys.executable, str(script), *sizes, *where], check=True)
-    return str(folder)
-
-
-def save_random(folder: Path, seed: int) -> None:
-    """Writes an untrained encoder of the shipped one's shape, as T5 begins."""
-    declare_missing_ops()
-    import transformers
-
-    config = transformers.T5Config.from_pretrained(shipped("text"))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = transformers.T5EncoderModel(config)
+def draw_reference(folder: Path) -> Path:
+    """Draws true pictures of captions of the three categories beyond all that is trained on, and returns their folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    source = find("datasets", f"{ABLATED}:few")
+    for number in range(REFERENCE_PICTURES):
+        path = folder / f"{number:04d}.png"
+        if not path.is_file():
+            image, _ = source(BEYOND + number, 64)
+            with atomic(path) as beside:
+                image.save(beside, "PNG")
+    return folder
 
 
-def draw_anchors(work: Path, arguments: argparse.Namespace) -> tuple[Path, list[dict[str, Any]]]:
-    """Draws true pictures for reference, and true small ones enlarged; returns the former, and the scores of the latter."""
-    truth, ceiling = work / "truth", work / "ceiling"
-    many = prompts(arguments, REFERENCE_SAMPLES)
-    drawbench("generate", "--generator", "shapes_truth", *many, "--seed", "1", "-o", str(truth))
-    few = [*prompts(arguments, arguments.samples), "--batch-size", str(arguments.batch_images)]
-    drawbench("generate", "--generator", f"ceiling={ABLATED}:upscaled_truth", *few, "-o", str(ceiling))
-    scored = drawbench("score", str(ceiling), *scoring(truth), "--json")
+def draw_ceiling(folder: Path, reference: Path, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Enlarges true small pictures, and returns their scores: the most that a variant can reach."""
+    few = [*prompts(arguments), "--batch-size", str(arguments.batch_images)]
+    drawbench("generate", "--generator", f"ceiling={ABLATED}:upscaled_truth", *few, "-o", str(folder))
+    scored = drawbench("score", str(folder), *scoring(reference), "--json")
     rows = [row for row in json.loads(scored) if row["output"] is None and row["category"] is None]
-    return truth, [row | {"protocol": row["protocol"]["hash"]} for row in rows]
+    return [row | {"protocol": row["protocol"]["hash"]} for row in rows]
 
 
-def prompts(arguments: argparse.Namespace, samples: int) -> list[str]:
+def sweep(
+    folder: Path, bases: Path, names: list[str], weights: list[str], reference: Path, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Draws with some bases at some guidance weights, scores, and returns the sweep's table."""
+    command = ["sweep", "--generator", f"ablated={ABLATED}:ablated", "--checkpoint", str(bases)]
+    command += ["--set", f"ablated.guidance_weight={','.join(weights)}", "--set", f"ablated.variant={','.join(names)}"]
+    command += [*prompts(arguments), *scoring(reference), "-o", str(folder)]
+    drawbench(*command, "--batch-size", str(arguments.batch_images))
+    swept: dict[str, Any] = json.loads((folder / "sweep.json").read_text())
+    return swept
+
+
+def comparisons(folder: Path, swept: dict[str, Any], told_at: str) -> list[dict[str, Any]]:
+    """Returns all pairs of a sweep's variants at one weight, paired over prompts, by the names of the variants' folders."""
+    points = [point for point in swept["points"] if point["values"].get("guidance_weight", told_at) == told_at]
+    names = {point["scores"][0]["system"]: point["values"]["variant"] for point in points}
+    out = folder / "told.json"
+    drawbench("report", *(str(folder / point["run"]) for point in points), "-o", str(out))
+    rows = json.loads(out.read_text())["comparisons"]
+    return [
+        row | {"a": names[row["a"]], "b": names[row["b"]]} for row in rows if row["category"] is None and row["main"]
+    ]
+
+
+def over_trainings(told: list[dict[str, Any]], variants: list[Variant]) -> list[dict[str, Any]]:
+    """Returns the differences of variants, paired by seed: t over trainings, Holm over all. Of one seed there are none."""
+    if len(told) < 2:
+        return []
+    rows: list[dict[str, Any]] = []
+    for metric in METRICS:
+        for a, b in combinations(variants, 2):
+            differences = [
+                _difference(of["comparisons"], metric, a.folder(of["seed"]), b.folder(of["seed"])) for of in told
+            ]
+            known = np.array([difference for difference in differences if difference is not None])
+            whole = len(known) == len(differences)
+            test = stats.ttest_1samp(known, 0.0) if whole and known.std() > 0 else None
+            row = {"metric": metric, "a": a.name, "b": b.name, "differences": differences}
+            row["mean"] = float(known.mean()) if whole else None
+            row["interval"] = interval_of(known) if whole else None
+            rows.append(row | {"p": None if test is None else float(test.pvalue)})
+    return [row | {"p_holm": p} for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True)]
+
+
+def interval_of(differences: NDArray[np.float64]) -> dict[str, Any]:
+    """Returns the t interval of the mean of at least two trainings' differences."""
+    found = mean_interval(differences)
+    how = {"method": "t over trainings' differences", "over": "trainings, paired by seed", "level": found.level}
+    return {"low": found.low, "high": found.high, **how}
+
+
+def _difference(rows: list[dict[str, Any]], metric: str, a: str, b: str) -> float | None:
+    for row in rows:
+        if row["metric"] == metric and {row["a"], row["b"]} == {a, b} and row["value"] is not None:
+            return float(row["value"]) if row["a"] == a else -float(row["value"])
+    return None
+
+
+def prompts(arguments: argparse.Namespace) -> list[str]:
     """Returns the options of what is drawn."""
     limit = ["--limit", arguments.limit] if arguments.limit else []
     chosen = [text for category in CATEGORIES for text in ("--category", category)]
-    return ["--prompts", SHAPES, *chosen, *limit, "--samples", str(samples)]
+    return ["--prompts", SHAPES, *chosen, *limit, "--samples", str(arguments.samples)]
 
 
-def scoring(truth: Path) -> list[str]:
+def scoring(reference: Path) -> list[str]:
     """Returns the options of what is scored."""
     metrics = [text for metric in METRICS for text in ("--metric", metric)]
-    return [*metrics, "--set", f"clip_score.model={SHAPES}", "--reference", str(truth)]
+    return [*metrics, "--set", f"clip_score.model={SHAPES}", "--reference", str(reference)]
 
 
 def drawbench(*command: str) -> str:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from drawbench.devices import fastest_dtype
 from drawbench.generators.imagen.checkpoint import open_checkpoint, save_config, save_stage
+from drawbench.generators.imagen.training_log import seconds_of
 from drawbench.shapes.shipped import SHAPES, shipped
 
 SAMPLES = 4
@@ -44,7 +45,7 @@ def main() -> None:
     scores = _scores(arguments.out, arguments.check, dtype)
     identities = {stage.name: _identity(arguments.trained, stage.name) for stage in trained.stages}
     logs = {stage.name: _log(arguments.trained, stage.name) for stage in trained.stages}
-    seconds = {name: _seconds(log) for name, log in logs.items()}
+    seconds = {name: seconds_of(log) for name, log in logs.items()}
     recipes = "; ".join(
         f"{name}: {logs[name][-1]['step']:,} steps of {it['batch_size']}, rate {it['learning_rate']:g}, "
         f"{it['dtype']}{'' if it['crop'] is None else ', crops of ' + str(it['crop'])}, {seconds[name] / 60:.0f} minutes"
@@ -73,12 +74,6 @@ def _identity(trained: Path, stage: str) -> Mapping[str, Any]:
 
 def _log(trained: Path, stage: str) -> Sequence[Mapping[str, Any]]:
     return [json.loads(line) for line in (trained / "training" / stage / "log.jsonl").read_text().splitlines()]
-
-
-def _seconds(log: Sequence[Mapping[str, Any]]) -> float:
-    """Returns the seconds of all commands that a training took; each counts from its own beginning."""
-    times = [float(row["seconds"]) for row in log]
-    return sum(now for now, then in zip(times, [*times[1:], 0.0], strict=True) if then < now)
 
 
 def _scores(checkpoint: Path, out: Path, dtype: str) -> Mapping[str, Mapping[str, str]]:

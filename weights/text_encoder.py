@@ -237,6 +237,11 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=CONFIG["num_layers"])
     parser.add_argument("--width", type=int, default=CONFIG["d_model"], help="channels, a multiple of 8")
     arguments = parser.parse_args()
+    if arguments.layers < 1 or arguments.width < 8 or arguments.width % CONFIG["num_heads"]:
+        parser.error(f"--layers {arguments.layers} --width {arguments.width}: give 1 or more, and a multiple of 8")
+    ships = (arguments.layers, arguments.width) == (CONFIG["num_layers"], CONFIG["d_model"])
+    if not ships and arguments.out == OUT:
+        parser.error("--layers and --width of another size than the shipped encoder's need an --out of their own")
     CONFIG.update(num_layers=arguments.layers, d_model=arguments.width)
     CONFIG.update(d_kv=arguments.width // CONFIG["num_heads"], d_ff=4 * arguments.width)
     vocabulary = common_words()
@@ -248,7 +253,7 @@ def main() -> None:
         arguments,
         weight_decay=0.01,
     )
-    _export(model, vocabulary, arguments, seconds)
+    _export(model, vocabulary, arguments, seconds, ships)
 
 
 def loss_of(model: Pretraining, batch: Batch) -> Tensor:
@@ -258,16 +263,18 @@ def loss_of(model: Pretraining, batch: Batch) -> Tensor:
     return losses.spans + losses.own + losses.hidden + losses.around
 
 
-def _export(model: Pretraining, vocabulary: Mapping[str, int], arguments: argparse.Namespace, seconds: float) -> None:
+def _export(
+    model: Pretraining, vocabulary: Mapping[str, int], arguments: argparse.Namespace, seconds: float, ships: bool
+) -> None:
     """Writes the encoder in fp16, its config, and the card with the figures of what was written."""
     model.eval()
     with torch.no_grad():
         unseen = list(islice(batches(vocabulary, arguments.seed, 32, HELD_OUT // 32), 32))
         spans, own, hidden, around = torch.tensor([model(batch) for batch in unseen]).mean(0).tolist()
-    tensors = _save(model.t5, arguments.out)
+    tensors = save(model.t5, arguments.out)
     weights = arguments.out / "model.safetensors"
     with TemporaryDirectory() as folder:
-        _save(new_model(arguments.seed + 1), Path(folder))
+        save(new_model(arguments.seed + 1), Path(folder))
         probes = figures(arguments.out, Path(folder))
     losses = (
         "Nats on lines from further on in the stream (most captions are short, and many have come before): "
@@ -289,7 +296,8 @@ def _export(model: Pretraining, vocabulary: Mapping[str, int], arguments: argpar
         f"{arguments.steps:,} steps of {arguments.batch_size} lines, bf16 autocast; embeddings begin with a standard "
         f"deviation of {EMBEDDING_STD}. Kept in fp16.",
         seed=arguments.seed,
-        command="python weights/text_encoder.py",
+        command="python weights/text_encoder.py"
+        + ("" if ships else f" --layers {arguments.layers} --width {arguments.width}"),
         seconds=seconds,
         figures=[losses, "", *probes],
         weights=[weights],
@@ -297,7 +305,7 @@ def _export(model: Pretraining, vocabulary: Mapping[str, int], arguments: argpar
     print(f"{arguments.out}: {size_of(tensors)}", flush=True)
 
 
-def _save(model: Any, folder: Path) -> dict[str, Tensor]:
+def save(model: Any, folder: Path) -> dict[str, Tensor]:
     """Writes the encoder as transformers does, and returns its tensors."""
     import transformers
 

@@ -48,7 +48,7 @@ def train(
     """
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=weight_decay, fused=True)
     step, before = 0, 0.0
-    plan = {name: getattr(arguments, name) for name in ("seed", "steps", "batch_size", "learning_rate")}
+    plan = {name: value for name, value in vars(arguments).items() if name not in ("out", "state", "max_minutes")}
     if arguments.state.is_file():
         state = torch.load(arguments.state, weights_only=True)
         if state.get("plan") != plan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,12 @@ class Log:
         """Writes out what is pending."""
         if self._board is not None:
             self._board.close()
+
+
+def seconds_of(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Returns the seconds of all commands that a training took, by the rows of its log; each counts from its own beginning."""
+    times = [float(row["seconds"]) for row in rows]
+    return sum(now for now, then in zip(times, [*times[1:], 0.0], strict=True) if then < now)
 
 
 def _step(line: bytes) -> int:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from drawbench.errors import UserError
 from drawbench.generators.imagen.checkpoint import find_checkpoint, open_checkpoint
 from drawbench.generators.imagen.layers import Text
+from drawbench.generators.imagen.text_encoder import TextEncoder, TextEncoderConfig
 from drawbench.generators.imagen.unet import UNet
 from drawbench.interfaces import Item, Prompt
 from drawbench.shapes.checker import check
@@ -29,13 +31,13 @@ def load(name):
     return module
 
 
-ablated, ablation = load("ablated"), load("ablation")
+ablated, training, ablation = load("ablated"), load("ablation_training"), load("ablation")
 
 
 def awake(kind, dim=8):
     """A base of the ablation whose weights are random, the zeroed ones too."""
     generator = torch.Generator().manual_seed(0)
-    network = UNet(ablation.network(dim, kind)).eval()
+    network = UNet(training.network(dim, kind)).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
@@ -97,24 +99,64 @@ def test_the_stream_is_repeatable_of_three_categories_and_has_nothing_held_out()
 
 
 def given(tmp_path, **changed):
-    plan = {"work": tmp_path, "steps": 2, "batch_size": 4, "seed": 0, "max_minutes": 5.0, "encoder_steps": 1}
+    plan = {"work": tmp_path, "steps": 2, "batch_size": 4, "max_minutes": 5.0, "encoder_steps": 1}
     return argparse.Namespace(**{**plan, **changed})
 
 
 def test_a_variant_trains_goes_on_and_draws_at_full_size(tmp_path):
-    variant = ablation.Variant("mean", "mean_pool", "random")
-    row = ablation.train(variant, tmp_path / "study", given(tmp_path))
-    assert row["steps"] == 2
+    variant = training.Variant("mean", "mean_pool", "random")
+    bases, name = tmp_path / "bases", "mean_pool-random-3"
+    row = training.train(variant, 3, bases, given(tmp_path))
+    assert (row["steps"], row["seed"], row["network"]["text_conditioning"]) == (2, 3, "mean_pool")
     assert row["encoder_parameters"] == pytest.approx(1.1e6, rel=0.02), "as many as the shipped one has"
     assert 0.5e6 < row["parameters"] < 2e6
-    written = (tmp_path / "study" / "mean" / "base.safetensors").stat().st_mtime_ns
-    assert ablation.train(variant, tmp_path / "study", given(tmp_path)) == row
-    assert (tmp_path / "study" / "mean" / "base.safetensors").stat().st_mtime_ns == written
-    draws = ablated.ablated(checkpoint=str(tmp_path / "study"), variant="mean", guidance_weight=2.0, steps=1)
+    written = (bases / name / "base.safetensors").stat().st_mtime_ns
+    assert training.train(variant, 3, bases, given(tmp_path)) == row
+    assert (bases / name / "base.safetensors").stat().st_mtime_ns == written
+    draws = ablated.ablated(checkpoint=str(bases), variant=name, guidance_weight=2.0, steps=1)
     items = [Item(Prompt("1", "a red circle"), 0, 5), Item(Prompt("2", "two blue stars"), 0, 6)]
     images = [np.asarray(drawn.image) for drawn in draws.generate(items)]
     assert [image.shape for image in images] == [(64, 64, 3)] * 2
     assert not np.array_equal(*images)
+    said = draws.fingerprint()
+    assert said["text encoder"] == open_checkpoint(bases / name).text_encoder_digest
+    assert said["enlarging text encoder"] != said["text encoder"]
+    training.save_random(tmp_path / "encoder-random-0-3", 4)  # Another one, where the base's own was.
+    with pytest.raises(UserError, match="is not the text encoder that"):
+        ablated.ablated(checkpoint=str(bases), variant=name)
+
+
+def test_an_untrained_encoder_is_its_seeds_and_more_than_a_bag_of_bytes(tmp_path):
+    one, again, other = (
+        training.encoder_folder("random", seed, given(tmp_path / at)) for at, seed in (("a", 1), ("b", 1), ("a", 2))
+    )
+    files = [(Path(folder) / "model.safetensors").read_bytes() for folder in (one, again, other)]
+    assert files[0] == files[1] != files[2]
+    encoder = TextEncoder(TextEncoderConfig(one))
+    (red, blue, square) = (
+        encoder([text]).embeddings[0, 5:11] for text in ("some circle", "many circle", "some square")
+    )
+    assert (red - blue).norm() > 0.2 * (red - square).norm(), "what stands before a word moves it"
+
+
+def test_a_difference_over_trainings_is_paired_by_seed():
+    variants = ablation.STUDIES["conditioning"][:2]
+
+    def rows(seed, value, swapped=False):
+        a, b = (variant.folder(seed) for variant in variants)
+        row = {"metric": "shapes_accuracy", "a": a, "b": b, "value": value}
+        return {"seed": seed, "comparisons": [row | {"a": b, "b": a, "value": -value} if swapped else row]}
+
+    found = ablation.over_trainings([rows(0, 0.1), rows(1, 0.2, swapped=True), rows(5, 0.3)], variants)
+    accuracy = found[0]
+    assert accuracy["differences"] == pytest.approx([0.1, 0.2, 0.3])
+    half = 4.302653 * 0.1 / 3**0.5  # t of 2 degrees of freedom
+    assert (accuracy["interval"]["low"], accuracy["interval"]["high"]) == pytest.approx(
+        (0.2 - half, 0.2 + half), abs=1e-6
+    )
+    assert accuracy["p"] == accuracy["p_holm"] == pytest.approx(0.0742, abs=1e-4)
+    assert [row["interval"] for row in found[1:]] == [None, None], "nothing is told of metrics that have no value"
+    assert ablation.over_trainings([rows(0, 0.1)], variants) == []
 
 
 def test_the_ceiling_shows_what_its_prompts_say():
