@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import textwrap
+from io import BytesIO
 from pathlib import Path
 from random import Random
 
@@ -18,7 +19,8 @@ import pandas as pd
 import torch
 from PIL import Image, ImageDraw
 
-from drawbench.intervals import rate_interval
+from drawbench.intervals import estimate
+from drawbench.journal import Record
 from drawbench.metrics.shapes_accuracy import shapes_accuracy
 from drawbench.store import Run
 
@@ -27,39 +29,44 @@ FIELDS = ("number", "system", "prompt", "sample", "category", "text", "eye")
 
 
 def sheets(runs: list[Path], count: int, seed: int, out: Path) -> None:
-    """Writes ``sheet-00.png`` … and ``eye.csv``."""
-    rng = Random(seed)
-    opened = [Run.open(path) for path in runs]
-    by_category: dict[str, list[tuple[Run, str, int]]] = {}
-    for run in opened:
+    """Writes ``sheet-00.png`` … and ``eye.csv``, which must not be there yet: a filled table is hours of a person."""
+    chosen = choose([Run.open(path) for path in runs], count, Random(seed))
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / "eye.csv").exists():
+        raise SystemExit(f"{out / 'eye.csv'} is there; move it away, or give another -o")
+    with open(out / "eye.csv", "x", newline="") as file:
+        table = csv.DictWriter(file, FIELDS)
+        table.writeheader()
+        for number, (run, record) in enumerate(chosen):
+            of = run.prompts[record.prompt]
+            row = (number, run.path.name, record.prompt, record.sample, of.category, of.text, "")
+            table.writerow(dict(zip(FIELDS, row, strict=True)))
+    for first in range(0, count, COLUMNS * ROWS):
+        sheet = Image.new("RGB", (COLUMNS * (SIDE + 8), ROWS * (SIDE + TEXT)), "white")
+        for place, (run, record) in enumerate(chosen[first : first + COLUMNS * ROWS]):
+            x, y = place % COLUMNS * (SIDE + 8), place // COLUMNS * (SIDE + TEXT)
+            with Image.open(BytesIO(run.read(record))) as image:
+                sheet.paste(image.resize((SIDE, SIDE), Image.Resampling.NEAREST), (x, y + TEXT - 4))
+            said = textwrap.fill(f"{first + place}: {run.prompts[record.prompt].text}", 34)
+            ImageDraw.Draw(sheet).text((x, y), said, fill="black", font_size=11)
+        sheet.save(out / f"sheet-{first // (COLUMNS * ROWS):02d}.png")
+
+
+def choose(runs: list[Run], count: int, rng: Random) -> list[tuple[Run, Record]]:
+    """Returns images drawn at random, as many of each category as of any other while they last, in random order."""
+    pools: dict[str, list[tuple[Run, Record]]] = {}
+    for run in runs:
         for record in run.drawn():
-            by_category.setdefault(run.prompts[record.prompt].category or "", []).append(
-                (run, record.prompt, record.sample)
-            )
-    chosen = []
+            pools.setdefault(run.prompts[record.prompt].category or "", []).append((run, record))
+    if (there := sum(map(len, pools.values()))) < count:
+        raise SystemExit(f"--count {count}: the runs have {there} images")
+    chosen: list[tuple[Run, Record]] = []
     while len(chosen) < count:
-        for pool in by_category.values():
+        for pool in pools.values():
             if pool and len(chosen) < count:
                 chosen.append(pool.pop(rng.randrange(len(pool))))
     rng.shuffle(chosen)
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / "eye.csv", "w", newline="") as file:
-        table = csv.DictWriter(file, FIELDS)
-        table.writeheader()
-        for number, (run, prompt, sample) in enumerate(chosen):
-            of = run.prompts[prompt]
-            table.writerow(
-                dict(zip(FIELDS, (number, run.path.name, prompt, sample, of.category, of.text, ""), strict=True))
-            )
-    for first in range(0, count, COLUMNS * ROWS):
-        sheet = Image.new("RGB", (COLUMNS * (SIDE + 8), ROWS * (SIDE + TEXT)), "white")
-        for place, (run, prompt, sample) in enumerate(chosen[first : first + COLUMNS * ROWS]):
-            x, y = place % COLUMNS * (SIDE + 8), place // COLUMNS * (SIDE + TEXT)
-            with Image.open(run.image_path(prompt, sample)) as image:
-                sheet.paste(image.resize((SIDE, SIDE), Image.Resampling.NEAREST), (x, y + TEXT - 4))
-            said = textwrap.fill(f"{first + place}: {run.prompts[prompt].text}", 34)
-            ImageDraw.Draw(sheet).text((x, y), said, fill="black", font_size=11)
-        sheet.save(out / f"sheet-{first // (COLUMNS * ROWS):02d}.png")
+    return chosen
 
 
 def agreement(runs: list[Path], table: Path, out: Path) -> None:
@@ -69,9 +76,10 @@ def agreement(runs: list[Path], table: Path, out: Path) -> None:
     if bad := sorted(set(rows["eye"]) - {"right", "wrong"}):
         raise SystemExit(f"{table}: the column eye holds {bad[0]!r}; allowed are right and wrong")
     metric, verdicts, reasons = shapes_accuracy(), [], []
+    records = {name: run.records() for name, run in opened.items()}
     for row in rows.itertuples():
         run = opened[row.system]
-        with Image.open(run.image_path(row.prompt, int(row.sample))) as image:
+        with Image.open(BytesIO(run.read(records[row.system][row.prompt, int(row.sample)]))) as image:
             pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
         scored = metric.score(pixels, None, [run.prompts[row.prompt]])
         verdicts.append("right" if scored.values["correct"][0] == 1 else "wrong")
@@ -79,9 +87,17 @@ def agreement(runs: list[Path], table: Path, out: Path) -> None:
     rows["checker"], rows["reason"] = verdicts, reasons
     rows.to_csv(out, index=False)
     same = (rows["eye"] == rows["checker"]).to_numpy(float)
-    interval = rate_interval(same)
-    print(f"agreement {same.mean():.3f} [{interval.low:.3f}, {interval.high:.3f}] on {len(rows)} images")
+    said = f"agreement {same.mean():.3f} of {len(rows)} images"
+    found = estimate(same, list(rows["system"] + "/" + rows["prompt"]), "rate")
+    if found.interval is not None:
+        of = f"over {found.n_prompts} prompts"
+        said += f"; {of} {found.value:.3f} [{found.interval.low:.3f}, {found.interval.high:.3f}]"
+    chance = sum(
+        (rows["eye"] == verdict).mean() * (rows["checker"] == verdict).mean() for verdict in ("right", "wrong")
+    )
+    print(f"{said}; Cohen's kappa {(same.mean() - chance) / (1 - chance):.2f}")
     print(pd.crosstab(rows["eye"], rows["checker"]))
+    print(rows.assign(same=same).groupby("category")["same"].agg(["mean", "size"]).round(3))
     for row in rows[rows["eye"] != rows["checker"]].itertuples():
         print(f"{row.number}: eye {row.eye}, checker {row.checker} ({row.reason}): {row.text}")
 
@@ -95,11 +111,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", type=Path, default=Path("build/eye/eye.csv"))
     parser.add_argument(
-        "-o", "--out", type=Path, default=Path("build/eye"), help="a folder, or the CSV of the agreement"
+        "-o", "--out", type=Path, help="folder of the sheets (build/eye), or CSV of the agreement (needed)"
     )
     arguments = parser.parse_args()
     if arguments.what == "sheets":
-        sheets(arguments.runs, arguments.count, arguments.seed, arguments.out)
+        sheets(arguments.runs, arguments.count, arguments.seed, arguments.out or Path("build/eye"))
+    elif arguments.out is None:
+        parser.error("agreement needs -o FILE.csv")
     else:
         agreement(arguments.runs, arguments.table, arguments.out)
 

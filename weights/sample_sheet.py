@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import textwrap
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def main() -> None:
     arguments = parser.parse_args()
     run = Run.open(arguments.run)
     chosen: dict[str | None, list[Prompt]] = {}
-    for prompt in run.prompt_set.prompts:
+    drawn = {record.prompt for record in run.drawn()}
+    for prompt in (prompt for prompt in run.prompt_set.prompts if prompt.id in drawn):
         chosen.setdefault(prompt.category, []).append(prompt)
     prompts = [prompt for of in chosen.values() for prompt in of[: arguments.prompts]]
     sheet(run, prompts).quantize(256).save(arguments.out, optimize=True)  # A palette: a third of the bytes.
@@ -33,7 +35,7 @@ def main() -> None:
 
 def sheet(run: Run, prompts: list[Prompt]) -> PIL.Image.Image:
     """Returns one row for each prompt: its category and text, and its images in the order of their samples."""
-    samples = run.manifest.plan.samples
+    samples, records = run.manifest.plan.samples, run.records()
     whole = PIL.Image.new("RGB", (TEXT + samples * (SIDE + GAP), len(prompts) * (SIDE + GAP) - GAP), "white")
     pen = ImageDraw.Draw(whole)
     for row, prompt in enumerate(prompts):
@@ -42,7 +44,10 @@ def sheet(run: Run, prompts: list[Prompt]) -> PIL.Image.Image:
         said = textwrap.fill(prompt.text, 42, max_lines=4, placeholder=" …")
         pen.text((8, top + 24), said, fill="black", font=ImageFont.load_default(13))
         for sample in range(samples):
-            with PIL.Image.open(run.image_path(prompt.id, sample)) as image:
+            record = records.get((prompt.id, sample))
+            if record is None or record.status != "drawn":
+                continue  # Refused, or not drawn yet: its place stays white.
+            with PIL.Image.open(io.BytesIO(run.read(record))) as image:
                 shown = image.resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
             whole.paste(shown, (TEXT + sample * (SIDE + GAP), top))
     return whole
