@@ -46,7 +46,9 @@ def best(sweep: Sweep, quantity: Quantity) -> str:
     places = decimals([score.interval], [value], least_decimals(score.kind))
     which = "highest" if quantity.arrow == "↑" else "lowest"
     named = listed(point.label for _, point in tied)
-    interval = bounds(score.interval, places) if len(tied) == 1 else f"at all {len(tied)} alike"
+    if len(tied) > 1:  # Their intervals may differ: the table has them.
+        return f"{quantity.label.rstrip(' ↑↓')} is {which} at {named} alike: {number(value, places)}"
+    interval = bounds(score.interval, places)
     return f"{quantity.label.rstrip(' ↑↓')} is {which} at {named}: {number(value, places)} {interval}".strip()
 
 
