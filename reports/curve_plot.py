@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from drawbench.interfaces import Interval
 from drawbench.reports.interval_plot import marker
+from drawbench.reports.plot_labels import LETTER, Box, labels
 from drawbench.reports.ticks import Span, span
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 640, 66, 18, 14, 46
@@ -23,8 +24,6 @@ PLOT = 330
 """Height of the plot itself, in the same units."""
 KEY = 18
 """Height of a line of the key."""
-LETTER = 6.2
-"""Width of a letter of 11 units, about."""
 CURVES = 32
 """As many can be told apart: 8 colours, each with 4 marks and dashes."""
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
@@ -62,21 +61,6 @@ class Curve(NamedTuple):
 
     name: str
     spots: Sequence[Spot]
-
-
-class Box(NamedTuple):
-    """A rectangle, on the page."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-    def shared(self, other: Box) -> float:
-        """Returns the area that both have."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.bottom, other.bottom) - max(self.top, other.top)
-        return max(width, 0.0) * max(height, 0.0)
 
 
 class Frame(NamedTuple):
@@ -156,7 +140,8 @@ def curve_plot(
     for column, curve in enumerate(curves):
         parts += [_mark(curve.name, spot, _sign(column, *_place(spot, frame))) for spot in curve.spots]
     parts += [_mark("", spot, _star(x, y)) for spot, x, y in stars]
-    parts += _labels([*((spot.label, *_place(spot, frame)) for spot in spots), *_names(stars)], frame)
+    page = Box(LEFT, frame.top, WIDTH - RIGHT, frame.bottom)
+    parts += labels([*((spot.label, *_place(spot, frame)) for spot in spots), *_names(stars)], page)
     return Markup("").join([*parts, Markup("</svg>")])
 
 
@@ -299,29 +284,3 @@ def _names(stars: Sequence[tuple[Spot, float, float]]) -> Iterator[tuple[str, fl
 def _told(name: str, reading: Reading) -> str:
     interval = f" [{reading.interval.low:.4g}, {reading.interval.high:.4g}]" if reading.interval else ""
     return f"{name} {reading.value:.4g}{interval}"
-
-
-def _labels(named: Sequence[tuple[str, float, float]], frame: Frame) -> Iterator[Markup]:
-    """Yields the labels of places, each where it covers least of marks and of the labels before it."""
-    taken = [Box(x - 5, y - 5, x + 5, y + 5) for _, x, y in named]
-    page = Box(LEFT, frame.top, WIDTH - RIGHT, frame.bottom)
-    for label, x, y in named:
-        if not label:
-            continue
-        width = LETTER * len(label)
-        places = [
-            Box(left, top, left + width, top + 12)
-            for left in (x + 7, x - 7 - width, x - width / 2)
-            for top in (y - 17, y + 5, y - 6)
-            if left != x - width / 2 or top != y - 6
-        ]
-
-        def covered(box: Box) -> float:
-            outside = (box.right - box.left) * (box.bottom - box.top) - box.shared(page)
-            return outside + sum(box.shared(other) for other in taken)
-
-        best = min(places, key=covered)
-        taken.append(best)
-        yield Markup('<text class="halo" x="{}" y="{}">{}</text>').format(
-            round(best.left, 2), round(best.top + 9.5, 2), label
-        )

@@ -7,12 +7,13 @@ import pytest
 from making_runs import make_run, prompts, score
 
 from drawbench.interfaces import Output
+from drawbench.plugins import BUILTIN
 from drawbench.reports.sweep import Anchor, Scored, Sweep, write_sweep
 from drawbench.reports.sweep_figure import caption, figure
 from drawbench.reports.sweep_pairs import differences_of, family, limits
 from drawbench.reports.sweep_plots import Plot, Quantity
 from drawbench.reports.sweep_points import mains
-from drawbench.reports.sweep_words import best, methods, seeds, warnings
+from drawbench.reports.sweep_words import SEEDED, best, methods, seeds, warnings
 from drawbench.store import System
 
 SHARE = Quantity("faithful", "share", "↑")
@@ -46,7 +47,7 @@ def test_all_points_that_share_the_best_value_are_named(swept):
     (main,) = mains(sweep)
     assert best(sweep, main) == "faithful share is highest at k=1 and k=3 alike: 0.6217"
     alone = swept({"k": ["1", "2", "3"]}, lambda values: wave(int(values["k"]) / 10))
-    assert best(alone, main).startswith("faithful share is highest at k=3: 0.817 [0.8")
+    assert best(alone, main).startswith("faithful share is highest at k=3: 0.8217 [0.8")
 
 
 @pytest.mark.parametrize(
@@ -119,11 +120,17 @@ def test_the_caption_says_what_is_drawn_and_not_what_mostly_is(swept):
     assert "along k, a curve for each mode; crosses: 95 % intervals in both directions." in caption(whole, against)
 
 
-def test_too_many_curves_are_left_out_with_a_warning(swept, tmp_path):
+def test_too_many_curves_are_left_out_with_a_warning(swept):
     plot = Plot(Quantity(None, "k", ""), SHARE)
-    sweep = swept({"k": ["1"], "mode": [f"m{n}" for n in range(33)]}, lambda values: wave(0.0), [plot])
+    one = swept({"k": ["1"], "mode": ["m0"]}, lambda values: wave(0.0), [plot])
+    points = [one.points[0]._replace(values={"k": "1", "mode": f"m{n}"}) for n in range(33)]
+    sweep = one._replace(points=points)
     assert figure(sweep, plot) == ""
     assert any("is left out: 33 curves, of which 32 can be told apart" in text for text in warnings(sweep))
+
+
+def test_of_every_generator_of_ours_it_is_decided_whether_it_draws_by_its_seed():
+    assert set(BUILTIN["generators"]) == {*SEEDED, "folder", "http"}
 
 
 def test_an_anchor_of_other_size_must_not_be_held_against_the_points(swept, tmp_path):
