@@ -46,6 +46,8 @@ def best(sweep: Sweep, quantity: Quantity) -> str:
     places = decimals([score.interval], [value], least_decimals(score.kind))
     which = "highest" if quantity.arrow == "↑" else "lowest"
     named = listed(point.label for _, point in tied)
+    if len(tied) == len(found) > 1:
+        return f"{quantity.label.rstrip(' ↑↓')} is the same at all {len(found)} points: {number(value, places)}"
     if len(tied) > 1:  # Their intervals may differ: the table has them.
         return f"{quantity.label.rstrip(' ↑↓')} is {which} at {named} alike: {number(value, places)}"
     interval = bounds(score.interval, places)

@@ -153,11 +153,10 @@ def find_anchors(
                 f"--anchor {run.path} is not finished: {lacking} of {len(items)} images are not drawn; go on with the "
                 "command that began it"
             )
-    for names in (
-        [run.manifest.system.name for run in runs],
-        [run.path.resolve().name for run in runs],
-        [str(path) for path in paths],
-    ):
+    resolved = [run.path.resolve() for run in runs]
+    if twice := [path for number, path in enumerate(resolved) if path in resolved[:number]]:
+        raise UserError(f"--anchor {twice[0]} is given twice; give each run once")
+    for names in ([run.manifest.system.name for run in runs], [path.name for path in resolved]):
         if len(set(names)) == len(names):
             return dict(zip(names, runs, strict=True))
-    raise UserError(f"--anchor {next(path for n, path in enumerate(paths) if path in paths[:n])} is given twice")
+    return dict(zip(map(str, resolved), runs, strict=True))

@@ -403,6 +403,9 @@ def test_an_anchor_of_other_prompts_or_an_unfinished_one_is_refused_before_anyth
         assert code == 2
         assert message in err
         assert len([line for line in err.splitlines() if line.strip()]) == 1
+    drawbench(*whole, "--limit", "22", "-o", tmp_path / "lost")
+    twice = ("--anchor", tmp_path / "lost", "--anchor", tmp_path / "part" / ".." / "lost")
+    assert "lost is given twice" in drawbench(*given, *twice)[2]
     assert not (tmp_path / "s").exists()
 
 

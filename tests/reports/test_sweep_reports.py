@@ -46,6 +46,8 @@ def test_all_points_that_share_the_best_value_are_named(swept):
     sweep = swept({"k": ["1", "2", "3"]}, lambda values: wave(0.0 if values["k"] == "2" else 0.1))
     (main,) = mains(sweep)
     assert best(sweep, main) == "faithful share is highest at k=1 and k=3 alike: 0.6217"
+    even = swept({"k": ["1", "2"]}, lambda values: wave(0.0))
+    assert best(even, main) == "faithful share is the same at all 2 points: 0.5217"
     alone = swept({"k": ["1", "2", "3"]}, lambda values: wave(int(values["k"]) / 10))
     assert best(alone, main).startswith("faithful share is highest at k=3: 0.8217 [0.8")
 
