@@ -43,15 +43,19 @@ def interval_plot(section: Section, output: OutputScores, title: str, columns: M
     return Markup("").join([*parts, Markup("</svg>")])
 
 
-def marker(column: int, x: float, y: float) -> Markup:
-    """Returns a system's mark: a circle, square, diamond or triangle, so that colour is never the only sign."""
+def marker(column: int, x: float, y: float, shape: int | None = None) -> Markup:
+    """Returns a system's mark: a circle, square, diamond or triangle, so that colour is never the only sign.
+
+    ``shape`` is the number of another mark, for a column whose own is taken.
+    """
     shapes = (
         Markup('<circle class="s{n}" cx="{x}" cy="{y}" r="3.6"/>'),
         Markup('<rect class="s{n}" x="{left}" y="{top}" width="6.6" height="6.6"/>'),
         Markup('<path class="s{n}" d="M{x} {y}m0-4.7l4.7 4.7l-4.7 4.7l-4.7-4.7z"/>'),
         Markup('<path class="s{n}" d="M{x} {y}m0-4.4l4.4 7.6h-8.8z"/>'),
     )
-    return shapes[column % 4].format(n=column % 8, x=x, y=y, left=round(x - 3.3, 2), top=round(y - 3.3, 2))
+    mark = shapes[(column if shape is None else shape) % 4]
+    return mark.format(n=column % 8, x=x, y=y, left=round(x - 3.3, 2), top=round(y - 3.3, 2))
 
 
 def _mark(score: Score, scale: Span, y: float, column: int, name: str) -> Markup:

@@ -11,6 +11,12 @@ from typing import Any, NamedTuple
 from drawbench.errors import UserError
 from drawbench.settings import resolve
 
+FOLDER = 150
+"""Longest name of a point's folder; a file system takes 255 bytes."""
+NAME = 100
+"""Longest name of a system."""
+_LEAST = 20
+"""As much of a label always stands in a name; where there is no room for it, the user's own name is too long."""
 _SEPARATOR = re.compile(r"(?<!\\),")
 
 
@@ -24,13 +30,21 @@ class Point(NamedTuple):
 
     @property
     def folder(self) -> str:
-        """Where its run lies below the sweep's folder."""
-        return "_".join(f"{key}-{_safe(value)}" for key, value in self.values.items())
+        """Where its run lies below the sweep's folder, in whatever order the options were given."""
+        return shortened(_folder(dict(sorted(self.values.items()))), FOLDER)
 
     @property
     def label(self) -> str:
-        """What people call it: ``base.guidance_weight=2 base.thresholding=static``."""
-        return " ".join(f"{key}={_safe(value)}" for key, value in self.values.items())
+        """What people call it: ``base.guidance_weight=2 base.thresholding=static``, by the options' names in order."""
+        return _label(dict(sorted(self.values.items())))
+
+    def name(self, own: str) -> str:
+        """Returns the name of the system that draws it, from the name that the user gave or the generator's alias."""
+        return f"{own} {shortened(self.label, max(NAME - 1 - len(own), _LEAST))}"
+
+    def as_given(self, own: str) -> tuple[str, str]:
+        """Returns the folder and the system's name with the options in the order given: how points were named once."""
+        return _folder(self.values), f"{own} {_label(self.values)}"
 
 
 def grid(owner: str, factory: Callable[..., Any], settings: Mapping[str, str]) -> list[Point]:
@@ -58,6 +72,21 @@ def grid(owner: str, factory: Callable[..., Any], settings: Mapping[str, str]) -
         typed = fixed | {key: text for key, (text, _) in pairs.items()}
         points.append(Point({key: shown for key, (_, shown) in pairs.items()}, typed))
     return points
+
+
+def shortened(text: str, length: int) -> str:
+    """Returns a text of at most so many characters: one that is longer ends with a part of its digest in place of its rest."""
+    if len(text) <= length:
+        return text
+    return f"{text[: length - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _folder(values: Mapping[str, str]) -> str:
+    return "_".join(f"{key}-{_safe(value)}" for key, value in values.items())
+
+
+def _label(values: Mapping[str, str]) -> str:
+    return " ".join(f"{key}={_safe(value)}" for key, value in values.items())
 
 
 def _in_order(

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from drawbench.cli import main
+from drawbench.intervals import holm
+from drawbench.reports.two_runs import compare_two
 from drawbench.store import Run, image_seed
 
 TRUTH = ("--generator", "shapes_truth", "--prompts", "shapes", "--limit", "22", "--metric", "shapes_accuracy")
@@ -38,6 +40,43 @@ class Slow:
 def slow(*, size: int = 16):
     return Slow(size)
 """
+FAILS = """
+import PIL.Image
+from drawbench.interfaces import Drawn
+
+
+class Fails:
+    pads = False
+
+    def __init__(self, k):
+        self.k = k
+
+    def fingerprint(self):
+        return {}
+
+    def generate(self, items):
+        if abs(self.k) == 2:
+            raise RuntimeError("not at 2")
+        return [Drawn(PIL.Image.new("RGB", (8 * self.k, 8))) for _ in items]
+
+
+def fails(*, k: int = 1):
+    return Fails(k)
+"""
+MANY = """
+from drawbench.generators.noise import noise
+
+
+def many(
+    *,
+    a_long_name_of_an_option: float = 1,
+    another_name_of_an_option: float = 1,
+    still_another_name_of_one: float = 1,
+    the_last_of_them_all: float = 1,
+):
+    return noise(size=16, resolution=4)
+"""
+TINY = ("--generator", "noise", "--prompts", "shapes", "--metric", "image_stats")
 
 
 @pytest.fixture
@@ -112,10 +151,10 @@ def test_a_second_option_makes_a_curve_for_each_of_its_values(drawbench, tmp_pat
     assert code == 0, err
     content = read(tmp_path / "s")
     labels = [point["label"] for point in content["points"]]
-    assert labels == ["wrong_rate=0 size=64", "wrong_rate=1 size=64", "wrong_rate=0 size=96", "wrong_rate=1 size=96"]
+    assert labels == ["size=64 wrong_rate=0", "size=64 wrong_rate=1", "size=96 wrong_rate=0", "size=96 wrong_rate=1"]
     curves = content["plots"][0]["curves"]
     assert [(curve["name"], len(curve["points"])) for curve in curves] == [("size=64", 2), ("size=96", 2)]
-    with Image.open(next((tmp_path / "s" / "wrong_rate-1_size-96" / "images").rglob("*.png"))) as image:
+    with Image.open(next((tmp_path / "s" / "size-96_wrong_rate-1" / "images").rglob("*.png"))) as image:
         assert image.size == (96, 96)
 
 
@@ -167,10 +206,241 @@ def test_killed_in_the_middle_it_goes_on_and_draws_nothing_twice(tmp_path):
     process.wait()
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "s" / "size-16").rglob("*.png")}
     assert len(before) == 30
-    assert not (tmp_path / "s" / "sweep.json").exists()
+    so_far = read(tmp_path / "s")
+    assert not so_far["finished"]
+    assert [point["label"] for point in so_far["points"]] == ["size=16"], "what is known is written after each point"
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert [point["drawn"] for point in read(tmp_path / "s")["points"]] == [30, 30, 30]
+    assert read(tmp_path / "s")["finished"]
+
+
+def test_fewer_samples_than_a_later_point_has_are_refused_before_anything_is_drawn(drawbench, tmp_path):
+    given = ("sweep", *TINY, "--limit", "2", "--set", "noise.resolution=8", "-o", tmp_path / "s")
+    assert drawbench(*given, "--set", "noise.size=24,32", "--samples", "2")[0] == 0
+    code, _, err = drawbench(*given, "--set", "noise.size=16,24,32", "--samples", "1")
+    assert code == 2
+    assert "size-24 has 2 samples per prompt; --samples 1 takes none away" in err
+    assert not (tmp_path / "s" / "size-16").exists()
+
+
+def test_other_prompts_in_a_file_of_the_same_name_are_refused_before_anything_is_drawn(drawbench, tmp_path):
+    for folder, text in (("a", "a cat\n"), ("b", "a dog\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.txt").write_text(text)
+    given = (
+        "sweep",
+        "--generator",
+        "noise",
+        "--metric",
+        "image_stats",
+        "--set",
+        "noise.resolution=8",
+        "-o",
+        tmp_path / "s",
+    )
+    assert drawbench(*given, "--prompts", tmp_path / "a" / "mine.txt", "--set", "noise.size=24,32")[0] == 0
+    code, _, err = drawbench(*given, "--prompts", tmp_path / "b" / "mine.txt", "--set", "noise.size=16,24")
+    assert code == 2
+    assert "size-24 holds another run: prompts is" in err
+    assert not (tmp_path / "s" / "size-16").exists()
+
+
+def test_a_point_that_draws_nothing_is_kept_without_scores_and_the_rest_is_drawn(drawbench, tmp_path):
+    (tmp_path / "fails.py").write_text(FAILS)
+    (tmp_path / "p.txt").write_text("a\nb\nc\n")
+    given = ("sweep", "--generator", f"fails={tmp_path / 'fails.py'}:fails", "--prompts", tmp_path / "p.txt")
+    given = (*given, "--metric", "image_stats", "-o", tmp_path / "s", "--plot", "x=k,y=image_stats.width")
+    code, out, err = drawbench(*given, "--set", "fails.k=1,2,3,4")
+    assert code == 1
+    assert "warning: not one image was drawn here" in err
+    content = read(tmp_path / "s")
+    assert [point["drawn"] for point in content["points"]] == [3, 0, 3, 3]
+    assert content["points"][1]["scores"] == []
+    assert [spot["label"] for spot in content["plots"][0]["curves"][0]["points"]] == ["1", "3", "4"]
+    assert "1 point without a value left out" in content["plots"][0]["caption"]
+    assert any(text.startswith("k=2: not one image is drawn") for text in content["warnings"])
+    assert "not scored" in out
+    root = ET.fromstring((tmp_path / "s" / "sweep.svg").read_text())
+    (line,) = [node.get("d") for node in root.iter() if "curve" in node.get("class", "").split()]
+    assert (line.count("M"), line.count("L")) == (2, 1), "no line leads past the point that is not there"
+    code, _, err = drawbench(*given[:-4], "-o", tmp_path / "t", "--set", "fails.k=2,-2")
+    assert code == 2
+    assert "not one image was drawn at any point" in err
+
+
+def test_the_order_of_the_options_moves_the_curves_and_draws_nothing_again(drawbench, tmp_path):
+    one, two = ("--set", "noise.size=16,24"), ("--set", "noise.resolution=4,8")
+    given = ("sweep", *TINY, "--limit", "2", "-o", tmp_path / "s")
+    assert drawbench(*given, *one, *two)[0] == 0
+    before = times(tmp_path / "s")
+    assert [curve["name"] for curve in read(tmp_path / "s")["plots"][0]["curves"]] == ["resolution=4", "resolution=8"]
+    assert drawbench(*given, *two, *one)[0] == 0
+    assert times(tmp_path / "s") == before
+    assert [curve["name"] for curve in read(tmp_path / "s")["plots"][0]["curves"]] == ["size=16", "size=24"]
+
+
+def test_points_that_were_named_in_the_order_given_are_found(drawbench, tmp_path):
+    for size, resolution in ((16, 4), (24, 4), (16, 8)):
+        chosen = ("--set", f"noise.size={size}", "--set", f"noise.resolution={resolution}", "--limit", "2")
+        folder = tmp_path / "s" / f"size-{size}_resolution-{resolution}"
+        name = f"noise size={size} resolution={resolution}"
+        drawbench("generate", *TINY[:4], *chosen, "--name", name, "-o", folder)
+    before = {file: it for file, it in times(tmp_path / "s").items() if file.suffix == ".png"}
+    assert len(before) == 6
+    given = ("--set", "noise.size=16,24", "--set", "noise.resolution=4,8", "--limit", "2")
+    code, _, err = drawbench("sweep", *TINY, *given, "-o", tmp_path / "s")
+    assert code == 0, err
+    after = {file: it for file, it in times(tmp_path / "s").items() if file.suffix == ".png"}
+    assert {file: after[file] for file in before} == before
+    assert {file.relative_to(tmp_path / "s").parts[0] for file in after.keys() - before.keys()} == {
+        "resolution-8_size-24"
+    }
+
+
+def test_many_swept_options_have_names_that_are_cut_and_still_differ(drawbench, tmp_path):
+    (tmp_path / "many.py").write_text(MANY)
+    (tmp_path / "p.txt").write_text("a\n")
+    keys = (
+        "a_long_name_of_an_option",
+        "another_name_of_an_option",
+        "still_another_name_of_one",
+        "the_last_of_them_all",
+    )
+    given = [text for key in keys for text in ("--set", f"many.{key}=1.25,2.75")]
+    command = ("sweep", "--generator", f"many={tmp_path / 'many.py'}:many", "--prompts", tmp_path / "p.txt")
+    code, _, err = drawbench(*command, *given, "--metric", "image_stats", "-o", tmp_path / "s")
+    assert code == 0, err
+    points = read(tmp_path / "s")["points"]
+    assert len({point["run"] for point in points}) == 16
+    names = {Run.open(tmp_path / "s" / point["run"]).manifest.system.name for point in points}
+    assert len(names) == 16
+    assert max(map(len, names)) == 100
+    assert all(key in points[0]["label"] for key in keys), "the label is whole"
+
+
+def test_curves_are_subtracted_at_every_value_and_all_tests_are_one_family(drawbench, tmp_path):
+    given = ("--set", "shapes_truth.wrong_rate=0,.5,1", "--set", "shapes_truth.size=64,96", "--metric", "image_stats")
+    code, out, err = drawbench("sweep", *TRUTH, *given, "-o", tmp_path / "s")
+    assert code == 0, err
+    content = read(tmp_path / "s")
+    rows = content["comparisons"]
+    assert [(row["at"]["wrong_rate"], row["metric"]) for row in rows] == [
+        (rate, metric) for rate in ("0", "0.5", "1") for metric in ("shapes_accuracy", "image_stats")
+    ]
+    assert (rows[0]["a"], rows[0]["b"]) == ("size=96 wrong_rate=0", "size=64 wrong_rate=0")
+    tested = [row["p"] for row in rows]
+    assert [row["p_holm"] for row in rows] == holm(tested)
+    assert content["comparisons_are"]["tested_together"] == sum(p is not None for p in tested)
+    run = {point["label"]: tmp_path / "s" / point["run"] for point in content["points"]}
+    known = set(content["protocols"])
+    for row in rows:
+        alone = compare_two(run[row["a"]], run[row["b"]], [row["metric"]])
+        (same,) = [it for it in alone.contrasts if it.category is None and it.subject.main]
+        interval = same.interval._asdict() if same.interval else None
+        assert (row["value"], row["interval"], row["p"]) == (same.value, interval, same.p)
+        assert set(row["protocol"].values()) <= known
+    page = (tmp_path / "s" / "sweep.html").read_text()
+    assert f"over all {content['comparisons_are']['tested_together']} comparisons here, which are one family" in page
+    assert "picked out of 6 points after looking needs correction" in page
+    assert "stand after Holm over all of them" in out
+
+
+def test_on_a_single_curve_every_point_is_held_against_the_first(drawbench, tmp_path):
+    drawbench("sweep", *TRUTH, "--set", "shapes_truth.wrong_rate=0,.5,1", "-o", tmp_path / "s")
+    content = read(tmp_path / "s")
+    rows = content["comparisons"]
+    assert [(row["a"], row["b"], row["at"]) for row in rows] == [
+        ("wrong_rate=0.5", "wrong_rate=0", {}),
+        ("wrong_rate=1", "wrong_rate=0", {}),
+    ]
+    assert rows[1]["value"] == -1
+    assert (rows[1]["verdict"], rows[1]["better"]) == ("better", "wrong_rate=0")
+    assert rows[1]["p_holm"] == 2 * rows[1]["p"]
+    assert "Every point minus the first (wrong_rate=0)" in content["comparisons_are"]["design"]
+
+
+def test_an_anchor_is_scored_alike_and_stands_beside_the_curves(drawbench, tmp_path):
+    shapes = ("--prompts", "shapes", "--limit", "22")
+    drawbench("generate", "--generator", "shapes_truth", *shapes, "--name", "the truth", "-o", tmp_path / "truth")
+    given = ("sweep", *TRUTH, "--metric", "image_stats", "--set", "shapes_truth.wrong_rate=.5,1")
+    plots = ("--plot", "x=wrong_rate,y=shapes_accuracy", "--plot", "x=shapes_accuracy,y=shapes_accuracy.colour")
+    code, out, err = drawbench(*given, *plots, "--anchor", tmp_path / "truth", "-o", tmp_path / "s")
+    assert code == 0, err
+    content = read(tmp_path / "s")
+    (anchor,) = content["anchors"]
+    assert (anchor["label"], anchor["generator"], anchor["drawn"]) == ("the truth", "shapes_truth", 22)
+    assert {row["metric"] for row in anchor["scores"]} == {"shapes_accuracy", "image_stats"}
+    for axis, plot in zip((None, 1), content["plots"], strict=True):
+        (star,) = plot["anchors"]
+        assert (star["x"]["value"] if axis else star["x"]) == axis
+        assert star["y"]["interval"]
+        assert star["y"]["protocol"] in content["protocols"]
+        assert "Star: the truth" in plot["caption"]
+    root = ET.fromstring((tmp_path / "s" / "sweep.svg").read_text())
+    stars = [node for node in root.iter() if "anchor" in node.get("class", "").split()]
+    assert len([node for node in stars if "cross" in node.get("class")]) == 1
+    assert len(stars) == 2
+    assert "the truth" in out
+    assert len(content["points"]) == 2
+
+
+def test_an_anchor_of_other_prompts_or_an_unfinished_one_is_refused_before_anything_is_drawn(drawbench, tmp_path):
+    (tmp_path / "p.txt").write_text("a\nb\n")
+    drawbench("generate", "--generator", "noise", "--prompts", tmp_path / "p.txt", "-o", tmp_path / "other")
+    whole = ("generate", "--generator", "noise", "--set", "noise.size=32", "--prompts", "shapes")
+    drawbench(*whole, "--limit", "11", "-o", tmp_path / "part")
+    drawbench(*whole, "--limit", "22", "-o", tmp_path / "lost")
+    next((tmp_path / "lost" / "images").rglob("*.png")).unlink()
+    given = ("sweep", *TRUTH, "--set", "shapes_truth.wrong_rate=0,1", "-o", tmp_path / "s")
+    for name, message in (
+        ("other", "numbers of different prompts are not held against each other"),
+        ("part", "has 11 of the prompts of shapes and the sweep 22"),
+        ("lost", "is not finished: 1 of 22 images are not drawn"),
+        ("none", "is not a run"),
+    ):
+        code, _, err = drawbench(*given, "--anchor", tmp_path / name)
+        assert code == 2
+        assert message in err
+        assert len([line for line in err.splitlines() if line.strip()]) == 1
+    drawbench(*whole, "--limit", "22", "-o", tmp_path / "lost")
+    twice = ("--anchor", tmp_path / "lost", "--anchor", tmp_path / "part" / ".." / "lost")
+    assert "lost is given twice" in drawbench(*given, *twice)[2]
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_measured_x_without_intervals_is_no_swept_one_and_every_number_names_its_protocol(drawbench, tmp_path):
+    (tmp_path / "p.txt").write_text("a\nb\nc\n")
+    given = ("sweep", "--generator", "noise", "--prompts", tmp_path / "p.txt", "--metric", "image_stats")
+    code, _, err = drawbench(
+        *given, "--set", "noise.size=32,64", "-o", tmp_path / "s", "--plot", "x=image_stats.width,y=image_stats.black"
+    )
+    assert code == 0, err
+    content = read(tmp_path / "s")
+    (plot,) = content["plots"]
+    assert "bars: 95 % intervals of image_stats black; image_stats width has none" in plot["caption"]
+    svg = (tmp_path / "s" / "sweep.svg").read_text()
+    root = ET.fromstring(svg)
+    assert not [node for node in root.iter() if "band" in node.get("class", "").split()]
+    assert len([node for node in root.iter() if "cross" in node.get("class", "").split()]) == 2
+    shown = " ".join(node.text for node in root.iter() if node.tag.endswith("}text") and node.text)
+    assert "bars: 95 % intervals of image_stats black" in shown, "in sight, not in <desc> alone"
+    for spot in plot["curves"][0]["points"]:
+        for axis in "xy":
+            assert spot[axis]["n"] == 3
+            assert content["protocols"][spot[axis]["protocol"]]["fields"]["n"] == "3"
+
+
+def test_a_distance_says_what_it_is_from_and_that_few_images_make_it_large(drawbench, tmp_path):
+    given = ("--generator", "shapes_truth", "--prompts", "shapes", "--limit", "11", "--metric", "fd")
+    code, _, err = drawbench(
+        "sweep", *given, "--set", "shapes_truth.wrong_rate=0,1", "--set", "fd.model=shapes", "-o", tmp_path / "s"
+    )
+    assert code == 0, err
+    said = read(tmp_path / "s")["plots"][0]["caption"]
+    assert "compared with the first 5000 pictures" in said
+    assert "a Fréchet distance is too large: compare equal n only" in said
+    assert said in (tmp_path / "s" / "sweep.html").read_text().replace("&#39;", "'")
 
 
 def test_points_of_unequal_size_are_told_apart_and_the_widest_command_mends_it(drawbench, tmp_path):

@@ -6,7 +6,18 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from drawbench.interfaces import Interval
-from drawbench.reports.curve_plot import PLOT, WIDTH, Curve, Reading, Spot, curve_plot, standalone
+from drawbench.reports.curve_plot import (
+    CURVES,
+    PLOT,
+    WIDTH,
+    Curve,
+    Reading,
+    Spot,
+    alone,
+    banded,
+    curve_plot,
+    standalone,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -40,11 +51,70 @@ def test_a_plot_is_well_formed_and_tells_its_title_and_description_first():
 
 def test_where_x_is_exact_the_uncertainty_is_a_band():
     curve = Curve("", [spot(str(n), n, n * n, wide=False) for n in range(4)])
-    root = ET.fromstring(drawn([curve]))
+    root = ET.fromstring(drawn([curve], exact=True))
     assert len(of_class(root, "band")) == 3
     assert not of_class(root, "cross")
-    alone = ET.fromstring(drawn([Curve("", [spot("1", 1, 1, wide=False)])]))
-    assert len(of_class(alone, "cross")) == 1, "a point alone has a whisker"
+    single = ET.fromstring(drawn([Curve("", [spot("1", 1, 1, wide=False)])], exact=True))
+    assert len(of_class(single, "cross")) == 1, "a point alone has a whisker"
+
+
+def test_a_measured_x_is_no_exact_one_though_nothing_is_known_of_its_spread():
+    curve = Curve("", [spot(str(n), n, n * n, wide=False) for n in range(4)])
+    root = ET.fromstring(drawn([curve]))
+    assert not of_class(root, "band")
+    assert len(of_class(root, "cross")) == 4
+
+
+def test_an_interval_between_neighbours_without_one_is_a_whisker():
+    spots = [Spot("", Reading(n), Reading(n, within(n - 1, n + 1) if n in (1, 3, 4) else None)) for n in range(5)]
+    root = ET.fromstring(drawn([Curve("", spots)], exact=True))
+    assert len(of_class(root, "band")) == 1
+    (whisker,) = of_class(root, "cross")
+    dots = list(root.iter(f"{SVG}circle"))
+    assert whisker.get("d").startswith(f"M{dots[1].get('cx')} ")
+
+
+def test_where_x_falls_or_stays_there_is_no_band_that_crosses_itself():
+    spots = [spot("", x, x, wide=False) for x in (1, 3, 3, 2, 4)]
+    assert [(one.x.value, two.x.value) for one, two in banded(Curve("", spots))] == [(1, 3), (2, 4)]
+    assert [it.x.value for it in alone(Curve("", spots))] == [3]
+
+
+def test_a_line_and_a_band_break_where_a_point_between_has_no_value():
+    spots = [spot("", n, n, wide=False)._replace(joined=n != 3) for n in (1, 2, 3, 4)]
+    root = ET.fromstring(drawn([Curve("", spots)], exact=True))
+    (line,) = of_class(root, "curve")
+    assert (line.get("d").count("M"), line.get("d").count("L")) == (2, 2)
+    assert len(of_class(root, "band")) == 2
+
+
+def test_as_many_curves_as_are_allowed_differ_in_colour_or_mark_and_one_more_is_refused():
+    many = [Curve(f"c{n}", [spot("", n, n), spot("", n + 1, n)]) for n in range(CURVES + 1)]
+    root = ET.fromstring(drawn(many[:CURVES]))
+    lines = of_class(root, "curve")
+    looks = {(line.get("class"), line.get("stroke-dasharray")) for line in lines}
+    assert len(looks) == len(lines) == CURVES
+    marks = [group[-1] for group in root.iter(f"{SVG}g")]
+    shapes = {(mark.get("class"), mark.tag, re.sub(r"M[\d.]+ [\d.]+", "", mark.get("d", ""))) for mark in marks}
+    assert len(shapes) == CURVES
+    with pytest.raises(ValueError, match="33 curves: 32 can be told apart"):
+        drawn(many)
+
+
+def test_an_anchor_is_a_star_that_no_curve_joins_and_without_an_x_stands_right_of_them():
+    curve = Curve("", [spot("", 1, 1), spot("", 2, 5)])
+    inside = Spot("truth", Reading(4, within(3, 5)), Reading(20, within(18, 22)), joined=False)
+    root = ET.fromstring(drawn([curve], anchors=[inside]))
+    (line,) = of_class(root, "curve")
+    assert line.get("d").count("L") == 1
+    star, whiskers = sorted(of_class(root, "anchor"), key=lambda node: node.get("class"))
+    assert whiskers.get("class") == "anchor cross"
+    assert (whiskers.get("d").count("H"), whiskers.get("d").count("V")) == (1, 1)
+    assert "truth" in [node.text for node in root.iter(f"{SVG}text")]
+    outside = ET.fromstring(drawn([curve], exact=True, anchors=[inside._replace(x=None)]))
+    right = max(float(node.get("cx")) for node in outside.iter(f"{SVG}circle"))
+    star = next(node for node in of_class(outside, "anchor") if node.get("class") == "anchor")
+    assert right < float(re.match(r"M([\d.]+)", star.get("d"))[1]) < WIDTH
 
 
 def test_larger_values_are_further_right_and_higher_up_and_all_lie_within_the_picture():
@@ -95,3 +165,14 @@ def test_a_file_of_its_own_has_its_colours_for_light_and_dark_and_the_same_marks
     )
     assert [node.tag for node in root][:2] == [f"{SVG}title", f"{SVG}desc"]
     assert len(of_class(root, "cross")) == len(of_class(ET.fromstring(plot), "cross")) == 2
+
+
+def test_a_file_of_its_own_has_its_caption_in_sight_below_the_plot():
+    plot = drawn([Curve("", [spot("1", 3, 4), spot("2", 5, 9)])])
+    said = "crosses: 95 % intervals in both directions & more; " * 4
+    inline, root = ET.fromstring(plot), ET.fromstring(standalone(plot, said))
+    before, after = (float(it.get("viewBox").split()[3]) for it in (inline, root))
+    own = [node.text for node in inline.iter(f"{SVG}text")]
+    added = [node for node in root.iter(f"{SVG}text") if node.text not in own]
+    assert " ".join(node.text for node in added) == said.strip()
+    assert all(before < float(node.get("y")) < after for node in added)
