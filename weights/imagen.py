@@ -55,8 +55,8 @@ def main() -> None:
         title="Imagen of the shapes world",
         what=f"A cascade 16 → 32 → 64 pixels on the text encoder in `../text`: {', '.join(sizes)} parameters. "
         "The same code as the paper's size; the base predicts v, the other stages what the best linear guess lacks, and not ε.",
-        data="`drawbench.shapes.data.pair`, and for the last of the base's steps `words_pair`, endless and rendered anew: no held-out "
-        "caption, combination or word.",
+        data="`drawbench.shapes.data.pair`, and for the last of the base's steps `words_pair`, endless and rendered "
+        "anew: no held-out caption, combination or word.",
         recipe=f"`drawbench train --preset SHAPES`. {recipes}. Averaged weights, kept in fp16."
         f"{' ' if arguments.note else ''}{arguments.note}",
         seed=next(iter(identities.values()))["seed"],
