@@ -135,11 +135,11 @@ def _arguments() -> argparse.Namespace:
 def draw_reference(folder: Path) -> Path:
     """Draws true pictures of captions of the three categories beyond all that is trained on, and returns their folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    source = find("datasets", f"{ABLATED}:few")
+    picture_of = find("datasets", f"{ABLATED}:few").load()
     for number in range(REFERENCE_PICTURES):
         path = folder / f"{number:04d}.png"
         if not path.is_file():
-            image, _ = source(BEYOND + number, 64)
+            image, _ = picture_of(BEYOND + number, 64)
             with atomic(path) as beside:
                 image.save(beside, "PNG")
     return folder

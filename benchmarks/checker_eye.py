@@ -28,9 +28,11 @@ COLUMNS, ROWS, SIDE, TEXT = 6, 4, 192, 64
 FIELDS = ("number", "system", "prompt", "sample", "category", "text", "eye")
 
 
-def sheets(runs: list[Path], count: int, seed: int, out: Path) -> None:
+def sheets(runs: list[Path], count: int, seed: int, without: list[Path], out: Path) -> None:
     """Writes ``sheet-00.png`` … and ``eye.csv``, which must not be there yet: a filled table is hours of a person."""
-    chosen = choose([Run.open(path) for path in runs], count, Random(seed))
+    tables = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in without]
+    seen = {(row.system, row.prompt, int(row.sample)) for table in tables for row in table.itertuples()}
+    chosen = choose([Run.open(path) for path in runs], count, Random(seed), seen)
     out.mkdir(parents=True, exist_ok=True)
     if (out / "eye.csv").exists():
         raise SystemExit(f"{out / 'eye.csv'} is there; move it away, or give another -o")
@@ -52,14 +54,16 @@ def sheets(runs: list[Path], count: int, seed: int, out: Path) -> None:
         sheet.save(out / f"sheet-{first // (COLUMNS * ROWS):02d}.png")
 
 
-def choose(runs: list[Run], count: int, rng: Random) -> list[tuple[Run, Record]]:
-    """Returns images drawn at random, as many of each category as of any other while they last, in random order."""
+def choose(runs: list[Run], count: int, rng: Random, seen: set[tuple[str, str, int]]) -> list[tuple[Run, Record]]:
+    """Returns unseen images drawn at random, as many of each category as of any other while they last, in random order."""
     pools: dict[str, list[tuple[Run, Record]]] = {}
     for run in runs:
         for record in run.drawn():
+            if (run.path.name, record.prompt, record.sample) in seen:
+                continue
             pools.setdefault(run.prompts[record.prompt].category or "", []).append((run, record))
     if (there := sum(map(len, pools.values()))) < count:
-        raise SystemExit(f"--count {count}: the runs have {there} images")
+        raise SystemExit(f"--count {count}: the runs have {there} images that are not in another table")
     chosen: list[tuple[Run, Record]] = []
     while len(chosen) < count:
         for pool in pools.values():
@@ -72,6 +76,8 @@ def choose(runs: list[Run], count: int, rng: Random) -> list[tuple[Run, Record]]
 def agreement(runs: list[Path], table: Path, out: Path) -> None:
     """Writes the table with the checker's verdicts, and prints how often they agree with the eye's."""
     opened = {path.name: Run.open(path) for path in runs}
+    if len(opened) < len(runs):
+        raise SystemExit("two runs have folders of one name, by which the table knows them")
     rows = pd.read_csv(table, dtype=str, keep_default_na=False)
     if bad := sorted(set(rows["eye"]) - {"right", "wrong"}):
         raise SystemExit(f"{table}: the column eye holds {bad[0]!r}; allowed are right and wrong")
@@ -87,15 +93,17 @@ def agreement(runs: list[Path], table: Path, out: Path) -> None:
     rows["checker"], rows["reason"] = verdicts, reasons
     rows.to_csv(out, index=False)
     same = (rows["eye"] == rows["checker"]).to_numpy(float)
-    said = f"agreement {same.mean():.3f} of {len(rows)} images"
-    found = estimate(same, list(rows["system"] + "/" + rows["prompt"]), "rate")
+    said = f"agreement {same.mean():.3f} of {len(rows)} images, of equal shares of the categories"
+    found = estimate(same, list(rows["prompt"]), "rate")
     if found.interval is not None:
         of = f"over {found.n_prompts} prompts"
         said += f"; {of} {found.value:.3f} [{found.interval.low:.3f}, {found.interval.high:.3f}]"
     chance = sum(
         (rows["eye"] == verdict).mean() * (rows["checker"] == verdict).mean() for verdict in ("right", "wrong")
     )
-    print(f"{said}; Cohen's kappa {(same.mean() - chance) / (1 - chance):.2f}")
+    if chance < 1:
+        said += f"; Cohen's kappa {(same.mean() - chance) / (1 - chance):.2f}"
+    print(said)
     print(pd.crosstab(rows["eye"], rows["checker"]))
     print(rows.assign(same=same).groupby("category")["same"].agg(["mean", "size"]).round(3))
     for row in rows[rows["eye"] != rows["checker"]].itertuples():
@@ -109,13 +117,20 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="runs of the shapes world")
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--without",
+        type=Path,
+        action="append",
+        default=[],
+        help="a table whose images are left out: rules were made by them",
+    )
     parser.add_argument("--table", type=Path, default=Path("build/eye/eye.csv"))
     parser.add_argument(
         "-o", "--out", type=Path, help="folder of the sheets (build/eye), or CSV of the agreement (needed)"
     )
     arguments = parser.parse_args()
     if arguments.what == "sheets":
-        sheets(arguments.runs, arguments.count, arguments.seed, arguments.out or Path("build/eye"))
+        sheets(arguments.runs, arguments.count, arguments.seed, arguments.without, arguments.out or Path("build/eye"))
     elif arguments.out is None:
         parser.error("agreement needs -o FILE.csv")
     else:

@@ -128,7 +128,7 @@ def _thing(patch: Patch, colour: Colour | None) -> SeenThing:
     area = float(whole.sum())
     shape = name_shape(whole)
     pierced = patch.holes.sum() > 0.04 * area
-    if (shape == "circle" and (patch.hollow or pierced)) or (pierced and shape != "square" and is_band(whole)):
+    if (shape == "circle" and (patch.hollow or pierced)) or (pierced and is_band(whole)):
         shape = "ring"
     elif pierced:
         shape = None
