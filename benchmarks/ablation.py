@@ -5,7 +5,8 @@
 
 conditioning (section 4.4, figures 4 and A.8): sequence (attention over all of the text, and the pooled text), attention_pool
 and mean_pool (the pooled text alone). encoder (figures 4a and A.5): shipped (4 layers of 128 channels, trained on text),
-small (2 layers of 64, trained on the same lines for as many steps) and random (the shipped one's shape and start, untrained).
+small (2 layers of 64, trained on the same lines for as many steps) and random (the shipped one's shape, untrained, drawn as the
+shipped one's start was). Of the shipped encoder there is one: the encoder study tells bases apart, and not encoders' trainings.
 
 Each variant is a base of 16x16 pixels, trained once for every seed: for the same number of steps, on the same pictures in the
 same order. One that --max-minutes stop goes on with the same command, and nothing is drawn before all are trained; both studies
@@ -49,6 +50,9 @@ from drawbench.shapes.shipped import SHAPES
 CATEGORIES = ("Colors", "Counting", "Positional")
 METRICS = ("shapes_accuracy", "clip_score", "fd")
 REFERENCE_PICTURES = 2000
+OVER = (
+    "trainings of the base, paired by seed; of the shipped encoder there is one, and what is its luck is in no interval"
+)
 BEYOND = 10**9
 """Where the stream of pictures is read for the reference: no training comes as far."""
 
@@ -75,7 +79,7 @@ def main() -> None:
         folder = work / f"sweep-seed{seed}"
         names = [variant.folder(seed) for variant in variants]
         found.append((seed, folder, sweep(folder, bases, names, [arguments.told_at], reference, arguments)))
-    told = [{"seed": seed, "comparisons": comparisons(*of, arguments.told_at)} for seed, *of in found]
+    told = [{"seed": seed, "comparisons": comparisons(at, swept, arguments.told_at)} for seed, at, swept in found]
     result = {
         "study": arguments.study,
         "categories": CATEGORIES,
@@ -100,6 +104,11 @@ def main() -> None:
         print(f"  {row['metric']}: {row['a']} - {row['b']}: {row['differences']} {row['interval']} p {row['p_holm']}")
 
 
+def floats(text: str) -> list[float]:
+    """Reads numbers separated by commas."""
+    return [float(one) for one in text.split(",")]
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=list(STUDIES))
@@ -116,17 +125,17 @@ def _arguments() -> argparse.Namespace:
         help="one training each; the first one's are drawn at all weights",
     )
     parser.add_argument("--max-minutes", type=float, default=30.0, help="of each training, in one call")
-    parser.add_argument("--weights", type=lambda text: text.split(","), default=["1", "2", "3", "5"])
-    parser.add_argument("--told-at", default="2", help="the guidance weight at which differences are told")
+    parser.add_argument("--weights", type=floats, default="1,2,3,5")
+    parser.add_argument("--told-at", type=float, default=2.0, help="the guidance weight at which differences are told")
     parser.add_argument("--samples", type=int, default=2, help="images per prompt")
     parser.add_argument("--limit", help="so many prompts only: for trials")
     parser.add_argument("--batch-images", type=int, default=32, help="images drawn at once")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    arguments.weights = [f"{weight:g}" for weight in arguments.weights]  # As the sweep's table has them.
+    arguments.told_at = f"{arguments.told_at:g}"
     if arguments.told_at not in arguments.weights:
-        parser.error(
-            f"--told-at {arguments.told_at} is none of --weights {','.join(arguments.weights)}, as they are written"
-        )
+        parser.error(f"--told-at {arguments.told_at} is none of --weights {','.join(arguments.weights)}")
     if len(set(arguments.seeds)) < len(arguments.seeds):
         parser.error("--seeds: a seed stands twice")
     return arguments
@@ -191,7 +200,7 @@ def over_trainings(told: list[dict[str, Any]], variants: list[Variant]) -> list[
             known = np.array([difference for difference in differences if difference is not None])
             whole = len(known) == len(differences)
             test = stats.ttest_1samp(known, 0.0) if whole and known.std() > 0 else None
-            row = {"metric": metric, "a": a.name, "b": b.name, "differences": differences}
+            row: dict[str, Any] = {"metric": metric, "a": a.name, "b": b.name, "differences": differences}
             row["mean"] = float(known.mean()) if whole else None
             row["interval"] = interval_of(known) if whole else None
             rows.append(row | {"p": None if test is None else float(test.pvalue)})
@@ -201,7 +210,7 @@ def over_trainings(told: list[dict[str, Any]], variants: list[Variant]) -> list[
 def interval_of(differences: NDArray[np.float64]) -> dict[str, Any]:
     """Returns the t interval of the mean of at least two trainings' differences."""
     found = mean_interval(differences)
-    how = {"method": "t over trainings' differences", "over": "trainings, paired by seed", "level": found.level}
+    how = {"method": "t over trainings' differences", "over": OVER, "level": found.level}
     return {"low": found.low, "high": found.high, **how}
 
 

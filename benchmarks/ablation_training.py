@@ -126,7 +126,7 @@ def encoder_folder(kind: str, seed: int, arguments: argparse.Namespace) -> str:
 
 
 def save_random(folder: Path, seed: int) -> None:
-    """Writes an untrained encoder of the shipped one's shape: what its training began from, and not T5's own start.
+    """Writes an untrained encoder of the shipped one's shape, drawn as what its training began from was, and not as T5's own start.
 
     Embeddings as large as T5's drown what attention adds; an encoder that starts with them is a bag of bytes.
     """

@@ -47,7 +47,7 @@ def main() -> None:
     logs = {stage.name: _log(arguments.trained, stage.name) for stage in trained.stages}
     seconds = {name: seconds_of(log) for name, log in logs.items()}
     recipes = "; ".join(
-        f"{name}: {logs[name][-1]['step']:,} steps of {it['batch_size']}, rate {it['learning_rate']:g}, "
+        f"{name}: {logs[name][-1]['step']:,} steps of {it['batch_size']}, rate {it['learning_rate']:g}, seed {it['seed']}, "
         f"{it['dtype']}{'' if it['crop'] is None else ', crops of ' + str(it['crop'])}, {seconds[name] / 60:.0f} minutes"
         for name, it in identities.items()
     )
