@@ -325,8 +325,13 @@ def test_curves_are_subtracted_at_every_value_and_all_tests_are_one_family(drawb
     assert code == 0, err
     content = read(tmp_path / "s")
     rows = content["comparisons"]
-    assert [(row["at"]["wrong_rate"], row["metric"]) for row in rows] == [
-        (rate, metric) for rate in ("0", "0.5", "1") for metric in ("shapes_accuracy", "image_stats")
+    assert [(row["differ_in"], row["at"], row["metric"]) for row in rows] == [
+        (differ_in, at, metric)
+        for differ_in, at in (
+            *(("size", {"wrong_rate": rate}) for rate in ("0", "0.5", "1")),
+            *(("wrong_rate", {"size": size}) for size in ("64", "96") for _ in range(3)),
+        )
+        for metric in ("shapes_accuracy", "image_stats")
     ]
     assert (rows[0]["a"], rows[0]["b"]) == ("size=96 wrong_rate=0", "size=64 wrong_rate=0")
     tested = [row["p"] for row in rows]
@@ -346,18 +351,19 @@ def test_curves_are_subtracted_at_every_value_and_all_tests_are_one_family(drawb
     assert "stand after Holm over all of them" in out
 
 
-def test_on_a_single_curve_every_point_is_held_against_the_first(drawbench, tmp_path):
+def test_on_a_single_curve_every_point_is_held_against_every_other(drawbench, tmp_path):
     drawbench("sweep", *TRUTH, "--set", "shapes_truth.wrong_rate=0,.5,1", "-o", tmp_path / "s")
     content = read(tmp_path / "s")
     rows = content["comparisons"]
     assert [(row["a"], row["b"], row["at"]) for row in rows] == [
         ("wrong_rate=0.5", "wrong_rate=0", {}),
         ("wrong_rate=1", "wrong_rate=0", {}),
+        ("wrong_rate=1", "wrong_rate=0.5", {}),
     ]
     assert rows[1]["value"] == -1
     assert (rows[1]["verdict"], rows[1]["better"]) == ("better", "wrong_rate=0")
-    assert rows[1]["p_holm"] == 2 * rows[1]["p"]
-    assert "Every point minus the first (wrong_rate=0)" in content["comparisons_are"]["design"]
+    assert [row["p_holm"] for row in rows] == holm([row["p"] for row in rows])
+    assert "Every pair of points, in the main output" in content["comparisons_are"]["design"]
 
 
 def test_an_anchor_is_scored_alike_and_stands_beside_the_curves(drawbench, tmp_path):
