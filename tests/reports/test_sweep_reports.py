@@ -189,8 +189,33 @@ def test_an_anchor_of_other_size_must_not_be_held_against_the_points(swept, tmp_
     sweep = swept({"k": ["1", "2"]}, lambda values: wave(0.0))
     run = make_run(tmp_path / "anchor", prompts(count=12), "perfect", samples=2)
     beside = sweep._replace(anchors=[Anchor("perfect", run, [score(run, "faithful", {"share": wave(0.3)})])])
-    assert any("the anchor perfect differs from the points in n" in text for text in warnings(beside))
+    told = "the anchor perfect is of 12 prompts with 2 samples each and the points of 12 prompts with 1 sample each"
+    assert any(text.startswith(told) for text in warnings(beside))
     assert not any("anchor" in text for text in warnings(sweep))
+
+
+@pytest.mark.parametrize("kind", ["mean", "set"])
+def test_an_image_that_was_refused_parts_the_values_of_sets_alone_and_blames_no_anchor(tmp_path, kind):
+    outputs = {"share": Output(higher_is_better=True, kind=kind, main=True)}
+    points, toys = [], prompts(count=12)
+    for k in ("1", "2"):
+        run = make_run(tmp_path / k, toys, f"toy {k}", refuse={"003": "no"} if k == "1" else {})
+        points.append(Scored(f"k={k}", {"k": k}, run, [score(run, "faithful", {"share": wave(0.1)}, outputs)]))
+    run = make_run(tmp_path / "whole", toys, "whole")
+    anchor = Anchor("whole", run, [score(run, "faithful", {"share": wave(0.1)}, outputs)])
+    said = warnings(Sweep("toy", points, [], {}, [anchor]))
+    apart = ["faithful: the points differ in n, and must not be held against each other"] if kind == "set" else []
+    assert said == ["k=1: 1 of 12 planned images are not drawn", *apart]
+
+
+def test_points_of_other_plans_are_told_how_they_become_alike(tmp_path):
+    points = []
+    for k in ("1", "2"):
+        run = make_run(tmp_path / k, prompts(count=12), f"toy {k}", samples=int(k))
+        points.append(Scored(f"k={k}", {"k": k}, run, [score(run, "faithful", {"share": wave(0.1)})]))
+    (said,) = warnings(Sweep("toy", points, [], {}))
+    assert "12 prompts with 1 sample each and 12 prompts with 2 samples each" in said
+    assert said.endswith("the widest --limit and --samples that was given here makes them alike")
 
 
 def test_the_page_warns_of_a_pair_that_was_picked(swept):
