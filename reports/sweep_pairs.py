@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from drawbench.reports.comparison import metric_contrasts
-from drawbench.reports.digits import bounds, counted, decimals, least_decimals, number, p_value, signed
+from drawbench.reports.digits import bounds, counted, decimals, least_decimals, listed, number, p_value, signed
 from drawbench.reports.metric_scores import metrics_of
 from drawbench.reports.pairs import FLIPS, LEVEL, SEED, Contrast, judged
 from drawbench.reports.sweep_points import Scored, Sweep, of_curves
@@ -113,11 +113,12 @@ def limits(differences: Sequence[Difference]) -> str:
     least = min(_holm_at(_least_p(it), differences) for it in flipped)
     if least < 1 - LEVEL:
         return ""
-    few = " or give more prompts" if any(_tried(it) <= FLIPS for it in flipped) else ""
+    few = any(_tried(it) <= FLIPS for it in flipped)
+    advice = ["sweep fewer values"] * (family(differences) > 1) + ["give more prompts"] * few
     return (
         f"{counted(family(differences), 'difference')} {'were' if family(differences) > 1 else 'was'} tested together: the "
         f"least p that a test by sign flips can have is then {p_value(least)} after Holm, so that no difference of a mean or "
-        f"rate can be told from chance; sweep fewer values{few}"
+        f"rate can be told from chance; {listed(advice, 'or')}"
     )
 
 
@@ -165,7 +166,7 @@ def groups(sweep: Sweep, differences: Sequence[Difference]) -> list[Group]:
     first = next(iter(sweep.points[0].values))
     between = [it for it in differences if it.key != first]
     along = [it for it in differences if it.key == first]
-    named = [(f"between curves, at each value of {first}", between), (f"along {first}", along)]
+    named = [(f"Between curves, at each value of {first}", between), (f"Along {first}", along)]
     return [
         Group(f"{title}: {_stand(found)} of {family(found)} stand", [_row(it) for it in found])
         for title, found in named
@@ -200,7 +201,7 @@ def _row(it: Difference) -> Row:
 
 def to_json(sweep: Sweep, differences: Sequence[Difference]) -> dict[str, Any]:
     """Returns the differences as plain data under ``comparisons``, and how they were made under ``comparisons_are``."""
-    listed = [
+    rows = [
         {
             "at": dict(it.at),
             "differ_in": it.key,
@@ -231,4 +232,4 @@ def to_json(sweep: Sweep, differences: Sequence[Difference]) -> dict[str, Any]:
         "flips": FLIPS,
         "seed": SEED,
     }
-    return {"comparisons": listed, "comparisons_are": are}
+    return {"comparisons": rows, "comparisons_are": are}

@@ -65,8 +65,9 @@ def sweep(
     An option of the generator that is given several values, separated by commas, is swept; a comma of a value's own is
     written \\, (in quotes). Each point of the grid is a run, DIR/POINT, with the same seeds at each. The first swept option
     runs along a curve, and there is a curve for each combination of the others. Without --plot the first figure is the
-    Fréchet distance against the CLIP score. Curves are subtracted from each other, paired, point by point, and all these
-    tests are one family. The same command goes on where it stopped.
+    Fréchet distance against the CLIP score. Points that differ in one option are subtracted from each other, paired prompt
+    by prompt, and all these tests are one family, whatever the order of the options. The same command goes on where it
+    stopped; without --samples with as many as the runs there have.
 
     \b
     Example:

@@ -9,7 +9,7 @@ from making_runs import make_run, prompts, score
 from drawbench.interfaces import Output
 from drawbench.plugins import BUILTIN
 from drawbench.reports.pairs import Contrast, Subject, judged
-from drawbench.reports.sweep import Anchor, Scored, Sweep, write_sweep
+from drawbench.reports.sweep import Anchor, Scored, Sweep, write_points, write_sweep
 from drawbench.reports.sweep_figure import caption, figure
 from drawbench.reports.sweep_pairs import Difference, design, differences_of, family, groups, limits
 from drawbench.reports.sweep_plots import Plot, Quantity
@@ -105,7 +105,7 @@ def test_the_order_of_the_options_decides_nothing(swept):
             of_pair[pair] = (it.contrast.p, it.contrast.p_holm, it.contrast.verdict)
         found.append(of_pair)
         between, along = groups(sweep, of_order)
-        assert (len(between.rows) + len(along.rows), along.title.split(":")[0]) == (9, f"along {order[0]}")
+        assert (len(between.rows) + len(along.rows), along.title.split(":")[0]) == (9, f"Along {order[0]}")
     assert found[0] == found[1]
     assert len({p_holm for _, p_holm, _ in found[0].values()}) > 1
 
@@ -139,6 +139,7 @@ def test_tests_that_holm_takes_off_first_do_not_count_and_exact_flips_have_a_lea
     assert limits(differing(*[(0.5, 0)] * 400, *[(0.5, 100)] * 300))
     assert limits(differing(*[(0.5, 8)] * 6)) == "", "6 × 2/256 is under 0.05"
     assert "or give more prompts" in limits(differing(*[(0.5, 8)] * 7))
+    assert limits(differing((0.5, 4))).endswith("from chance; give more prompts")
     assert limits(differing(*[(0.5, 8)] * 7, (0.5, 100))) == "", "one of them can stand"
     assert limits(differing(*[(0.5, 0)] * 900)) == "", "no flips, nothing to say of them"
 
@@ -221,3 +222,25 @@ def test_points_of_other_plans_are_told_how_they_become_alike(tmp_path):
 def test_the_page_warns_of_a_pair_that_was_picked(swept):
     sweep = swept({"k": ["1", "2", "3"]}, lambda values: wave(0.0))
     assert any("picked out of 3 points after looking" in text for text in methods(sweep, differences_of(sweep)))
+
+
+def test_while_unfinished_a_file_that_knows_more_is_kept_and_a_damaged_one_is_not(swept, tmp_path):
+    sweep = swept({"k": ["1", "2", "3"]}, lambda values: wave(int(values["k"]) / 10))
+    part, file = sweep._replace(points=sweep.points[:2]), tmp_path / "sweep.json"
+
+    def known():
+        content = json.loads(file.read_text())
+        return len(content["points"]), content["finished"]
+
+    file.write_text('{"points": [')
+    write_points(part._replace(points=part.points[:1]), tmp_path)
+    assert known() == (1, False)
+    write_points(part, tmp_path)
+    assert known() == (2, False)
+    write_sweep(part, tmp_path)
+    write_points(part, tmp_path)
+    assert known() == (2, True), "the same points without their differences are less"
+    write_points(sweep, tmp_path)
+    assert known() == (3, False)
+    write_points(part, tmp_path)
+    assert known() == (3, False)
