@@ -77,7 +77,8 @@ def write_sweep(sweep: Sweep, folder: Path) -> Written:
             columns=mains(sweep),
             rows=[(it, list(cells)) for it, *cells in zip(sweep.everyone, *columns, strict=True)],
             points=len(sweep.points),
-            differences=sweep_pairs.rows(sweep, found),
+            groups=sweep_pairs.groups(sweep, found),
+            differences=len(found),
             single=sweep_pairs.single(sweep),
             design=sweep_pairs.design(sweep, found),
             summary=sweep_pairs.summary(found),
@@ -91,8 +92,24 @@ def write_sweep(sweep: Sweep, folder: Path) -> Written:
 
 
 def write_points(sweep: Sweep, folder: Path) -> None:
-    """Writes ``sweep.json`` of the points that there are so far; it says that it is not finished, and compares nothing."""
-    _write_json(sweep, folder, None)
+    """Writes ``sweep.json`` of the points that there are so far; it says that it is not finished, and compares nothing.
+
+    What is there is kept while it knows more: a file with a point that has not had its turn yet, or with all of these and
+    their differences.
+    """
+    labels, finished = _there(folder / "sweep.json")
+    here = {point.label for point in sweep.points}
+    if labels < here or (labels == here and not finished):
+        _write_json(sweep, folder, None)
+
+
+def _there(file: Path) -> tuple[set[str], bool]:
+    """Returns the labels of the points that a file has, and whether it says that it is finished; none of one that is damaged."""
+    try:
+        content = json.loads(file.read_bytes())
+        return {str(point["label"]) for point in content["points"]}, bool(content["finished"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set(), False
 
 
 def _write_json(sweep: Sweep, folder: Path, found: Sequence[Difference] | None) -> None:

@@ -9,11 +9,14 @@ from drawbench.reports.digits import bounds, counted, decimals, least_decimals, 
 from drawbench.reports.sweep_figure import too_many
 from drawbench.reports.sweep_pairs import Difference, design, family, limits
 from drawbench.reports.sweep_plots import Quantity
-from drawbench.reports.sweep_points import Anchor, Scored, Sweep, mains, score_of, swept
-from drawbench.store import System
+from drawbench.reports.sweep_points import Scored, Sweep, mains, score_of, swept
+from drawbench.scores import ScoreFile
+from drawbench.store import Run, System
 
 TIE = 1e-12
 """Relative: values nearer than this are equal."""
+SIZES = ("n", "n prompts")
+"""The fields of a protocol that say of how many images a number is."""
 SEEDED = ("hf_diffusers", "imagen", "noise", "shapes_truth")
 """Ours whose noise all comes from an image's own seed."""
 
@@ -73,24 +76,51 @@ def warnings(sweep: Sweep, found: Sequence[Difference] = ()) -> list[str]:
 
 
 def _unlike(sweep: Sweep) -> Iterator[str]:
+    """Yields in what the points differ, and the anchors from them.
+
+    A mean or rate is held against another on the prompts that both have, so that an image which is lacking makes no other
+    number of it; a value of a whole set moves with the set.
+    """
     scored: list[Scored] = [point for point in sweep.points if point.files]
-    for files in zip(*(point.files for point in scored), strict=True):
-        fields = dict.fromkeys(
-            field for file in files[1:] for field in differences(files[0].protocol.fields, file.protocol.fields)
+    plans = dict.fromkeys(_planned(point.run) for point in scored)
+    if len(plans) > 1:
+        yield (
+            f"the points differ in what was to be drawn ({listed(map(_told, plans))}), and must not be held against each "
+            "other; the same command with the widest --limit and --samples that was given here makes them alike"
         )
-        if fields:
+    for files in zip(*(point.files for point in scored), strict=True):
+        fields = dict.fromkeys(field for file in files[1:] for field in _differ(files[0], file))
+        if left := [field for field in fields if field not in SIZES or len(plans) == 1]:
+            yield f"{files[0].metric}: the points differ in {listed(left)}, and must not be held against each other"
+    for anchor in (anchor for anchor in sweep.anchors if anchor.files and scored):
+        if _planned(anchor.run) not in plans:
             yield (
-                f"{files[0].metric}: the points differ in {listed(fields)}, and must not be held against each other; the "
-                "same command with the widest --limit and --samples that was given here makes them alike"
+                f"the anchor {anchor.label} is of {_told(_planned(anchor.run))} and the points of {listed(map(_told, plans))}: "
+                "it must not be held against them; draw it with the same --limit and --samples"
             )
-    anchors: list[Anchor] = [anchor for anchor in sweep.anchors if anchor.files and scored]
-    for anchor in anchors:
         for file, own in zip(scored[0].files, anchor.files, strict=True):
-            if unlike := differences(file.protocol.fields, own.protocol.fields):
+            if unlike := [field for field in _differ(file, own) if field not in SIZES]:
                 yield (
                     f"{file.metric}: the anchor {anchor.label} differs from the points in {listed(unlike)}, and must not be "
-                    "held against them; draw it with the same --samples"
+                    "held against them"
                 )
+
+
+def _differ(a: ScoreFile, b: ScoreFile) -> list[str]:
+    """Returns the fields in which two numbers of one metric are no equals: their size only where they are of a whole set."""
+    whole_set = any(row.kind == "set" for row in a.scores if row.output == a.main)
+    found = differences(a.protocol.fields, b.protocol.fields)
+    return [field for field in found if whole_set or field not in SIZES]
+
+
+def _planned(run: Run) -> tuple[frozenset[str], int]:
+    """Returns what a run is to draw: the prompts, and how many samples of each."""
+    ids = run.manifest.plan.prompt_ids
+    return frozenset(run.prompts if ids is None else ids), run.manifest.plan.samples
+
+
+def _told(plan: tuple[frozenset[str], int]) -> str:
+    return f"{counted(len(plan[0]), 'prompt')} with {counted(plan[1], 'sample')} each"
 
 
 def methods(sweep: Sweep, found: Sequence[Difference]) -> list[str]:

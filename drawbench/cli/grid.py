@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import permutations, product
 from typing import Any, NamedTuple
 
 from drawbench.errors import UserError
@@ -42,9 +42,17 @@ class Point(NamedTuple):
         """Returns the name of the system that draws it, from the name that the user gave or the generator's alias."""
         return f"{own} {shortened(self.label, max(NAME - 1 - len(own), _LEAST))}"
 
-    def as_given(self, own: str) -> tuple[str, str]:
-        """Returns the folder and the system's name with the options in the order given: how points were named once."""
-        return _folder(self.values), f"{own} {_label(self.values)}"
+    def as_given(self, own: str, folders: Collection[str]) -> tuple[str, str] | None:
+        """Returns which of some folders has the options in an order that they were given in, and the system's name then.
+
+        Points were named so once; the order of this command comes first. None: there is no such folder.
+        """
+        whole = _folder(self.values)
+        like = {it for it in folders if it != self.folder and sorted(it) == sorted(whole)}  # Orders are many.
+        if len(whole) > FOLDER or not like:
+            return None
+        orders = map(dict, permutations(self.values.items()))
+        return next(((_folder(it), f"{own} {_label(it)}") for it in orders if _folder(it) in like), None)
 
 
 def grid(owner: str, factory: Callable[..., Any], settings: Mapping[str, str]) -> list[Point]:

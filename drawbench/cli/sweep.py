@@ -13,7 +13,15 @@ from drawbench.cli.draw import chosen_dtype, draw, owners_settings
 from drawbench.cli.grid import grid
 from drawbench.cli.measure import load_metrics, score_each
 from drawbench.cli.options import drawing_options, metric_option, over_option
-from drawbench.cli.sweep_checks import check, find_anchors, given_at, place_of, prompts_of, try_point
+from drawbench.cli.sweep_checks import (
+    check,
+    find_anchors,
+    given_at,
+    place_of,
+    prompts_of,
+    samples_of_all,
+    try_point,
+)
 from drawbench.errors import UserError
 from drawbench.plugins import find, parse_named
 
@@ -57,8 +65,9 @@ def sweep(
     An option of the generator that is given several values, separated by commas, is swept; a comma of a value's own is
     written \\, (in quotes). Each point of the grid is a run, DIR/POINT, with the same seeds at each. The first swept option
     runs along a curve, and there is a curve for each combination of the others. Without --plot the first figure is the
-    Fréchet distance against the CLIP score. Curves are subtracted from each other, paired, point by point, and all these
-    tests are one family. The same command goes on where it stopped.
+    Fréchet distance against the CLIP score. Points that differ in one option are subtracted from each other, paired prompt
+    by prompt, and all these tests are one family, whatever the order of the options. The same command goes on where it
+    stopped; without --samples with as many as the runs there have.
 
     \b
     Example:
@@ -80,6 +89,10 @@ def sweep(
     prompt_set = prompts_of(alias, asked.of_generators, given)
     for number, place in enumerate(places, 1):  # All of them, before anything is drawn.
         try_point(alias, place, f"{number} of {len(points)}", asked.of_generators, given, prompt_set)
+    samples = samples_of_all(places, prompt_set, given)
+    if samples != given["samples"] and samples != 1:
+        click.echo(f"note: {samples} samples of each prompt, as the runs in {output} have", err=True)
+    given["samples"] = samples
     beside = find_anchors(anchor_paths, prompt_set, places, given)
     skipped: dict[str, str] = {}
     loaded = load_metrics(
@@ -100,7 +113,7 @@ def sweep(
             click.echo(f"warning: not one image was drawn here; the journal in {made.path} says why", err=True)
         failed |= bool(summary.failed) or not files
         scored.append(Scored(place.point.label, place.point.values, made, files))
-        if number < len(places) and files and (summary.drawn or summary.failed):  # Else what is there says no less.
+        if number < len(places) and any(point.files for point in scored):
             write_points(Sweep(given["name"] or alias, scored, wanted, skipped, anchors), output)
     if not any(point.files for point in scored):
         raise UserError(f"not one image was drawn at any point; the journal in {scored[0].run.path} says why")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from drawbench.cli.building import build_generators
-from drawbench.cli.grid import FOLDER, Point
+from drawbench.cli.grid import Point
 from drawbench.cli.options import check_device, load_prompts
 from drawbench.cli.workers import store_of
 from drawbench.errors import UserError
@@ -49,12 +49,11 @@ def check(given: Mapping[str, Any]) -> None:
 
 def place_of(output: Path, own: str, point: Point) -> Place:
     """Returns where a point's run lies; one that was begun when folders had the options in the order given stays there."""
-    folder, name = point.as_given(own)
-    if folder != point.folder and len(folder) <= FOLDER:
-        begun_there, begun_here = ((output / it / "run.json").is_file() for it in (folder, point.folder))
-        if begun_there and not begun_here:
-            return Place(point, output / folder, name)
-    return Place(point, output / point.folder, point.name(own))
+    here = Place(point, output / point.folder, point.name(own))
+    if (here.path / "run.json").is_file():
+        return here
+    as_given = point.as_given(own, [file.parent.name for file in output.glob("*/run.json")])
+    return here if as_given is None else Place(point, output / as_given[0], as_given[1])
 
 
 def prompts_of(alias: str, settings: Mapping[str, Mapping[str, str]], given: Mapping[str, Any]) -> PromptSet:
@@ -115,6 +114,32 @@ def try_point(
             "it out, give as many or more, or sweep into another folder"
         )
     store_of(place.path, given["store"], there)
+
+
+def samples_of_all(places: Sequence[Place], prompt_set: PromptSet, given: Mapping[str, Any]) -> int | None:
+    """Returns how many samples every point is to have: as many as given, or as the runs that are there have at most.
+
+    Raises:
+        UserError: a point would end with other prompts than another, since runs that are there have more than are asked for.
+    """
+    from drawbench.prompts import select
+    from drawbench.store import begun
+
+    whole = frozenset(prompt.id for prompt in prompt_set.prompts)
+    asked = frozenset(prompt.id for prompt in select(prompt_set, given["limit"], given["categories"]))
+    plans = {place.path: there.plan for place in places if (there := begun(place.path)) is not None}
+    ends = {place.path: asked for place in places}
+    ends |= {path: asked | (whole if plan.prompt_ids is None else set(plan.prompt_ids)) for path, plan in plans.items()}
+    most, least = (choose(ends, key=lambda path: len(ends[path])) for choose in (max, min))
+    if other := next((path for path in (least, *ends) if ends[path] != ends[most]), None):
+        raise UserError(
+            f"the points would end with unlike prompts, {most} with {len(ends[most])} and {other} with {len(ends[other])}, and "
+            "could not be held against each other: give the widest --limit and --category that this sweep had, leave both out "
+            "for all prompts, or sweep into another folder"
+        )
+    return (
+        max((plan.samples for plan in plans.values()), default=None) if given["samples"] is None else given["samples"]
+    )
 
 
 def find_anchors(

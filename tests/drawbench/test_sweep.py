@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from drawbench.cli import main
+from drawbench.errors import UserError
 from drawbench.intervals import holm
 from drawbench.reports.two_runs import compare_two
 from drawbench.store import Run, image_seed
@@ -280,7 +281,7 @@ def test_the_order_of_the_options_moves_the_curves_and_draws_nothing_again(drawb
     assert [curve["name"] for curve in read(tmp_path / "s")["plots"][0]["curves"]] == ["size=16", "size=24"]
 
 
-def test_points_that_were_named_in_the_order_given_are_found(drawbench, tmp_path):
+def test_points_that_were_named_in_an_order_once_given_are_found_in_any(drawbench, tmp_path):
     for size, resolution in ((16, 4), (24, 4), (16, 8)):
         chosen = ("--set", f"noise.size={size}", "--set", f"noise.resolution={resolution}", "--limit", "2")
         folder = tmp_path / "s" / f"size-{size}_resolution-{resolution}"
@@ -288,7 +289,7 @@ def test_points_that_were_named_in_the_order_given_are_found(drawbench, tmp_path
         drawbench("generate", *TINY[:4], *chosen, "--name", name, "-o", folder)
     before = {file: it for file, it in times(tmp_path / "s").items() if file.suffix == ".png"}
     assert len(before) == 6
-    given = ("--set", "noise.size=16,24", "--set", "noise.resolution=4,8", "--limit", "2")
+    given = ("--set", "noise.resolution=4,8", "--set", "noise.size=16,24", "--limit", "2")
     code, _, err = drawbench("sweep", *TINY, *given, "-o", tmp_path / "s")
     assert code == 0, err
     after = {file: it for file, it in times(tmp_path / "s").items() if file.suffix == ".png"}
@@ -325,8 +326,13 @@ def test_curves_are_subtracted_at_every_value_and_all_tests_are_one_family(drawb
     assert code == 0, err
     content = read(tmp_path / "s")
     rows = content["comparisons"]
-    assert [(row["at"]["wrong_rate"], row["metric"]) for row in rows] == [
-        (rate, metric) for rate in ("0", "0.5", "1") for metric in ("shapes_accuracy", "image_stats")
+    assert [(row["differ_in"], row["at"], row["metric"]) for row in rows] == [
+        (differ_in, at, metric)
+        for differ_in, at in (
+            *(("size", {"wrong_rate": rate}) for rate in ("0", "0.5", "1")),
+            *(("wrong_rate", {"size": size}) for size in ("64", "96") for _ in range(3)),
+        )
+        for metric in ("shapes_accuracy", "image_stats")
     ]
     assert (rows[0]["a"], rows[0]["b"]) == ("size=96 wrong_rate=0", "size=64 wrong_rate=0")
     tested = [row["p"] for row in rows]
@@ -346,18 +352,19 @@ def test_curves_are_subtracted_at_every_value_and_all_tests_are_one_family(drawb
     assert "stand after Holm over all of them" in out
 
 
-def test_on_a_single_curve_every_point_is_held_against_the_first(drawbench, tmp_path):
+def test_on_a_single_curve_every_point_is_held_against_every_other(drawbench, tmp_path):
     drawbench("sweep", *TRUTH, "--set", "shapes_truth.wrong_rate=0,.5,1", "-o", tmp_path / "s")
     content = read(tmp_path / "s")
     rows = content["comparisons"]
     assert [(row["a"], row["b"], row["at"]) for row in rows] == [
         ("wrong_rate=0.5", "wrong_rate=0", {}),
         ("wrong_rate=1", "wrong_rate=0", {}),
+        ("wrong_rate=1", "wrong_rate=0.5", {}),
     ]
     assert rows[1]["value"] == -1
     assert (rows[1]["verdict"], rows[1]["better"]) == ("better", "wrong_rate=0")
-    assert rows[1]["p_holm"] == 2 * rows[1]["p"]
-    assert "Every point minus the first (wrong_rate=0)" in content["comparisons_are"]["design"]
+    assert [row["p_holm"] for row in rows] == holm([row["p"] for row in rows])
+    assert "Every pair of points, in the main output" in content["comparisons_are"]["design"]
 
 
 def test_an_anchor_is_scored_alike_and_stands_beside_the_curves(drawbench, tmp_path):
@@ -443,13 +450,47 @@ def test_a_distance_says_what_it_is_from_and_that_few_images_make_it_large(drawb
     assert said in (tmp_path / "s" / "sweep.html").read_text().replace("&#39;", "'")
 
 
-def test_points_of_unequal_size_are_told_apart_and_the_widest_command_mends_it(drawbench, tmp_path):
-    given = ("sweep", *TRUTH[:-4], "--metric", "shapes_accuracy", "-o", tmp_path / "s")
-    drawbench(*given, "--limit", "22", "--set", "shapes_truth.wrong_rate=0,1")
-    _, out, _ = drawbench(*given, "--limit", "11", "--set", "shapes_truth.wrong_rate=0,.5")
-    assert "! shapes_accuracy: the points differ in n" in out
-    _, out, _ = drawbench(*given, "--limit", "22", "--set", "shapes_truth.wrong_rate=0,.5,1")
-    assert "!" not in out
+def test_points_that_would_end_with_unequal_prompts_are_refused_before_anything_is_drawn(drawbench, tmp_path):
+    given = ("sweep", *TINY, "--set", "noise.resolution=8", "-o", tmp_path / "s")
+    assert drawbench(*given, "--limit", "4", "--set", "noise.size=16,32")[0] == 0
+    code, _, err = drawbench(*given, "--limit", "2", "--set", "noise.size=16,24")
+    assert code == 2
+    assert "size-16 with 4 and" in err
+    assert "size-24 with 2, and could not be held against each other" in err
+    assert len([line for line in err.splitlines() if line.strip()]) == 1
+    assert not (tmp_path / "s" / "size-24").exists()
+    code, out, _ = drawbench(*given, "--limit", "2", "--set", "noise.size=16,32")
+    assert (code, "must not be held" in out) == (0, False), "nothing is added where all have more"
+    code, out, err = drawbench(*given, "--limit", "5", "--set", "noise.size=16,24,32")
+    assert code == 0, err
+    assert [point["planned"] for point in read(tmp_path / "s")["points"]] == [5, 5, 5]
+
+
+def test_going_on_without_samples_takes_as_many_as_there_are(drawbench, tmp_path):
+    given = ("sweep", *TINY, "--limit", "2", "--set", "noise.resolution=8", "-o", tmp_path / "s")
+    assert drawbench(*given, "--set", "noise.size=16,24", "--samples", "2")[0] == 0
+    code, _, err = drawbench(*given, "--set", "noise.size=16,24,32")
+    assert code == 0
+    assert "note: 2 samples of each prompt" in err
+    assert [point["drawn"] for point in read(tmp_path / "s")["points"]] == [4, 4, 4]
+
+
+def test_killed_before_the_last_it_writes_what_is_drawn_and_never_less_than_was_there(drawbench, tmp_path, monkeypatch):
+    given = ("sweep", *TINY, "--limit", "2", "--set", "noise.resolution=8", "-o", tmp_path / "s")
+    assert drawbench(*given, "--set", "noise.size=16,24,32")[0] == 0
+    whole = (tmp_path / "s" / "sweep.json").read_bytes()
+
+    def killed(*_):
+        raise UserError("killed")
+
+    monkeypatch.setattr("drawbench.reports.sweep.write_sweep", killed)
+    assert drawbench(*given, "--set", "noise.size=16,24,32")[0] == 2
+    assert (tmp_path / "s" / "sweep.json").read_bytes() == whole
+    (tmp_path / "s" / "sweep.json").unlink()
+    assert drawbench(*given, "--set", "noise.size=16,24,32")[0] == 2
+    content = read(tmp_path / "s")
+    assert not content["finished"]
+    assert [point["label"] for point in content["points"]] == ["size=16", "size=24"], "though nothing was drawn now"
 
 
 def test_what_is_plotted_can_be_chosen_and_a_word_can_be_swept(drawbench, tmp_path):
