@@ -172,6 +172,8 @@ def sweep(
     command += [*prompts(arguments), *scoring(reference), "-o", str(folder)]
     drawbench(*command, "--batch-size", str(arguments.batch_images))
     swept: dict[str, Any] = json.loads((folder / "sweep.json").read_text())
+    for point in swept["points"]:  # Of each category there are too few prompts to say anything.
+        point["scores"] = [score for score in point["scores"] if score["category"] is None]
     return swept
 
 

@@ -87,13 +87,13 @@ def name_shape(whole: NDArray[np.bool_]) -> Shape | None:
         return None  # A square's sides may bend inwards, or be cut by its stripes: its corners tell it.
     if of.corners > 0.28:
         return "square"
-    return "circle" if of.fill > 0.7 and _unevenness(whole) < 0.055 else None
+    return "circle" if of.fill > 0.7 and _is_even(whole) else None
 
 
-def _unevenness(whole: NDArray[np.bool_]) -> float:
-    """Returns how far the rim lies from the middle, by direction: the standard deviation in means.
+def _is_even(whole: NDArray[np.bool_]) -> bool:
+    """Says whether the rim lies about as far from the middle in every direction: its standard deviation is small.
 
-    A drawn circle has up to .05, a regular hexagon some .05, a square .1 and more.
+    As a share of the mean a drawn circle has up to .05, a square .1 and more.
     """
     from scipy import ndimage
 
@@ -102,7 +102,8 @@ def _unevenness(whole: NDArray[np.bool_]) -> float:
     sector = ((np.arctan2(y, x) / np.pi + 1) / 2 * _SECTORS).astype(int) % _SECTORS
     reach = np.zeros(_SECTORS)
     np.maximum.at(reach, sector, np.hypot(y, x))
-    return float(reach.std() / reach.mean())
+    reach = reach[reach > 0]  # The rim of a small thing has no pixel in some directions.
+    return bool(reach.std() < 0.055 * reach.mean())
 
 
 def is_band(whole: NDArray[np.bool_]) -> bool:
