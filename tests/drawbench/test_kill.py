@@ -28,7 +28,7 @@ class Slow:
         return {"slow": "1"}
 
     def generate(self, items):
-        time.sleep(0.004)
+        time.sleep(0.03)  # Twenty kills must not see the end: each lets some nine images through.
         return self.noise.generate(items)
 
 
