@@ -23,9 +23,8 @@ _AREA: Mapping[Shape, float] = {
     "cross": 0.59,
 }
 """Of a silhouette whose shape has width 1."""
-
-
 _SECTORS = 24
+"""Directions in which a rim is looked at."""
 
 
 class Profile(NamedTuple):
