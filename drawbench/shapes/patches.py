@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,16 @@ _EDGE = 0.38
 """Of a thing's own chroma: below this a pixel is its soft edge. Its dark stripes have 0.47."""
 SPECK = 30
 """Pixels: less than this is no thing. The smallest triangle has 180."""
-_TAKEN = 0.6
+_STAIN = 60
+"""Pixels: less than this is no thing either where it is faint, or touches a larger one: there two colours mix."""
+_FAINT = 80
+"""Highest minus lowest channel: the palette's have 128 and more."""
+_DIP = 0.4
+"""How much fainter a ring's middle is than its band, of the way from the ground's colour to its own: .8 and more, a circle's .3
+and less."""
+_DOT_EXTENT = 8
+"""Pixels: a dot is 6.2 across, and the next one begins 3.8 further on. What is longer is a line of a weave."""
+_TAKEN = 0.7
 """Of a hole: where another thing fills more than this, it lies on the paint and not in a hole. A thing in a ring fills at most
 0.54 of its hole, one on a circle at least 0.82 of what it hides."""
 
@@ -87,7 +96,8 @@ def make_patch(part: Mask, hue: int, hues: NDArray[np.int64], smooth: NDArray[np
     holes = ndimage.binary_opening(whole & ~part & ((hues == around) | faded), np.ones((3, 3)))
     ground = smooth[near] if near.any() else smooth.reshape(-1, 3)  # None is near what fills the picture.
     paint = _paint_share(smooth, np.median(ground, axis=0), np.median(smooth[part], axis=0))
-    hollow = _is_hollow(whole, paint < 0.5, np.isin(hues, (hue, around, -1)) | faded)
+    empty = np.isin(hues, (hue, around, -1)) | faded
+    hollow = _is_hollow(whole, paint < 0.5, empty) or (texture == "plain" and _dips(whole, paint, empty))
     hidden = whole & ~part
     if (hidden & ~np.isin(hues, (hue, around, -1))).sum() > _TAKEN * hidden.sum():
         holes, hollow = np.zeros_like(holes), False
@@ -127,6 +137,32 @@ def _is_hollow(whole: Mask, faint: Mask, empty: Mask) -> bool:
     return False
 
 
+def _dips(whole: Mask, paint: NDArray[np.float32], empty: Mask) -> bool:
+    """Says whether a silhouette's middle, where no other thing lies, is fainter than what is around it, as a small ring's is."""
+    from scipy import ndimage
+
+    row, column = ndimage.center_of_mass(whole)
+    y, x = np.indices(whole.shape)
+    off = np.hypot(y - row, x - column) / (whole.sum() / np.pi) ** 0.5
+    middle, band = off < 0.3, whole & (off > 0.5) & (off < 0.8)
+    if not band.any() or empty[off < 0.35].mean() < 0.8:
+        return False
+    return bool(np.median(paint[band]) - np.median(paint[middle]) > _DIP)
+
+
+def is_stain(patch: Patch, others: Sequence[Patch], smooth: NDArray[np.float32]) -> bool:
+    """Says whether a small patch is no thing but a tint of the ground or of a larger thing's rim."""
+    from scipy import ndimage
+
+    if patch.part.sum() >= _STAIN:
+        return False
+    colours = smooth[patch.part]
+    near = ndimage.binary_dilation(patch.part, iterations=2)
+    return bool(np.median(colours.max(1) - colours.min(1)) < _FAINT) or any(
+        (near & other.part).any() for other in others if other.part.sum() > patch.part.sum()
+    )
+
+
 def is_seen_through(patch: Patch, other: Patch) -> bool:
     """Says whether a patch is no thing but what surrounds another thing, seen through its hole."""
     return patch.hue == other.around and bool((patch.part & other.holes).sum() > 0.5 * patch.part.sum())
@@ -135,7 +171,8 @@ def is_seen_through(patch: Patch, other: Patch) -> bool:
 def _texture(part: Mask, brightness: NDArray[np.float32]) -> Texture:
     """Tells flat paint from a pattern by its dark share, and stripes from dots by how much of it whole rows explain.
 
-    Stripes are at least two dark bands, dots at least three dark places: a shade on one side is no pattern.
+    Stripes are at least two dark bands, dots at least three round dark places: a shade on one side is no pattern, and a
+    weave no dots.
     """
     from scipy import ndimage
 
@@ -153,7 +190,12 @@ def _texture(part: Mask, brightness: NDArray[np.float32]) -> Texture:
         banded = dark.sum(1 - line)[length > 0] > 0.5 * length[length > 0]
         return "striped" if (np.diff(banded.astype(int), prepend=0) == 1).sum() >= 2 else "plain"
     numbers, _ = ndimage.label(dark)
-    return "dotted" if (np.bincount(numbers.ravel())[1:] >= 4).sum() >= 3 else "plain"
+    extents = [
+        max(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in ndimage.find_objects(numbers)
+    ]
+    areas = np.bincount(numbers.ravel())[1:]
+    dots = areas[(areas >= 4) & (np.array(extents) <= _DOT_EXTENT)]
+    return "dotted" if len(dots) >= 3 and dots.sum() > 0.5 * dark.sum() else "plain"
 
 
 def _explained(values: NDArray[np.float32], line: NDArray[np.int64]) -> float:

@@ -14,9 +14,19 @@ from numpy.typing import NDArray
 from drawbench.errors import UserError
 from drawbench.shapes.layout import TONES
 from drawbench.shapes.lettering import read_word
-from drawbench.shapes.patches import SPECK, Mask, Patch, is_seen_through, make_patch, nearest_hue, parts, sharpened
+from drawbench.shapes.patches import (
+    SPECK,
+    Mask,
+    Patch,
+    is_seen_through,
+    is_stain,
+    make_patch,
+    nearest_hue,
+    parts,
+    sharpened,
+)
 from drawbench.shapes.scene import BACKGROUNDS, COLOURS, Background, Colour, Shape, Size, Texture
-from drawbench.shapes.silhouette import is_band, name_shape, width_of
+from drawbench.shapes.silhouette import is_band, is_stepped, name_shape, width_of
 
 SIDE = 64
 _PER_CELL = SIDE / 16
@@ -89,6 +99,7 @@ def read(image: NDArray[np.uint8]) -> Seen:
         for part in parts(ndimage.binary_opening(hues == hue, np.ones((3, 3))))
         for sharp in sharpened(part, chroma)
     ]
+    patches = [patch for patch in patches if not is_stain(patch, patches, smooth)]
     things = [
         _thing(patch, COLOURS[patch.hue])
         for patch in patches
@@ -127,6 +138,8 @@ def _thing(patch: Patch, colour: Colour | None) -> SeenThing:
     whole = patch.whole
     area = float(whole.sum())
     shape = name_shape(whole)
+    if shape is None and patch.texture == "striped" and is_stepped(whole):
+        shape = "triangle"
     pierced = patch.holes.sum() > 0.04 * area
     if (shape == "circle" and (patch.hollow or pierced)) or (pierced and is_band(whole)):
         shape = "ring"

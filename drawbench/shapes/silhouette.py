@@ -7,13 +7,16 @@ all the same: by these few proportions, in which the shapes lie far apart.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drawbench.shapes.placing import TRIANGLE_HEIGHT
 from drawbench.shapes.scene import Shape
+
+if TYPE_CHECKING:
+    from scipy.spatial import ConvexHull
 
 _AREA: Mapping[Shape, float] = {
     "circle": 0.785,
@@ -46,13 +49,10 @@ class Profile(NamedTuple):
 
 def profile(whole: NDArray[np.bool_]) -> Profile:
     """Returns the proportions of a silhouette with holes filled, at least 5 pixels wide and high."""
-    from scipy.spatial import ConvexHull
-
     rows, columns = np.nonzero(whole)
     cut = whole[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     height, width = cut.shape
-    pixels = np.stack([rows, columns], 1)
-    hull = ConvexHull(np.concatenate([pixels + corner for corner in ((0, 0), (0, 1), (1, 0), (1, 1))])).volume
+    hull = _hull(whole).volume
     quarter, side = (max(1, height // 4), max(1, width // 4)), (max(1, height // 5), max(1, width // 5))
     ends = cut[: quarter[0]], cut[-quarter[0] :], cut[:, : quarter[1]], cut[:, -quarter[1] :]
     corners = [
@@ -68,6 +68,14 @@ def profile(whole: NDArray[np.bool_]) -> Profile:
         corners=float(np.mean([corner.mean() for corner in corners])),
         round=float((cut & ellipse).sum() / (cut | ellipse).sum()),
     )
+
+
+def _hull(whole: NDArray[np.bool_]) -> ConvexHull:
+    """Returns the convex hull of the corners of a silhouette's pixels."""
+    from scipy.spatial import ConvexHull
+
+    pixels = np.argwhere(whole)
+    return ConvexHull(np.concatenate([pixels + corner for corner in ((0, 0), (0, 1), (1, 0), (1, 1))]))
 
 
 def name_shape(whole: NDArray[np.bool_]) -> Shape | None:
@@ -109,6 +117,15 @@ def is_band(whole: NDArray[np.bool_]) -> bool:
     """Says whether a silhouette that has a hole in its middle is a ring: it need not be as round as a circle."""
     of = profile(whole)
     return of.round > 0.8 and of.solid > 0.88 and of.corners < 0.45
+
+
+def is_stepped(whole: NDArray[np.bool_]) -> bool:
+    """Says whether a striped silhouette is a triangle whose flanks its dark stripes cut into steps: its convex hull is one."""
+    hull = _hull(whole)
+    y, x = np.indices(whole.shape)
+    middles = np.stack([y.ravel() + 0.5, x.ravel() + 0.5])
+    inside = np.all(hull.equations[:, :2] @ middles + hull.equations[:, 2:] <= 0, axis=0).reshape(whole.shape)
+    return whole.sum() > 0.65 * hull.volume and name_shape(inside) == "triangle"
 
 
 def width_of(shape: Shape | None, area: float) -> float:

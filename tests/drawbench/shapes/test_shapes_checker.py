@@ -187,9 +187,9 @@ def test_what_an_attribute_applies_to_follows_from_the_scene_alone():
         assert len({tuple(n for n, found in v.attributes.items() if found is None) for v in verdicts}) == 1
 
 
-def painted(draw):
-    """A picture that somebody else drew: light ground, and what ``draw`` adds at four times the size."""
-    image = PIL.Image.new("RGB", (256, 256), (208, 208, 208))
+def painted(draw, ground=(208, 208, 208)):
+    """A picture that somebody else drew: the ground, and what ``draw`` adds at four times the size."""
+    image = PIL.Image.new("RGB", (256, 256), ground)
     draw(PIL.ImageDraw.Draw(image))
     return np.asarray(image.resize((64, 64), PIL.Image.Resampling.BOX))
 
@@ -255,6 +255,50 @@ def test_a_ring_with_a_small_hole_is_a_ring():
         draw.ellipse((104, 104, 152, 152), (208, 208, 208))
 
     assert check(painted(draw), Scene((Thing("ring", "red"),))).correct
+
+
+def test_a_small_ring_whose_middle_is_tinged_with_its_colour_is_a_ring():
+    def draw(draw):
+        draw.ellipse((80, 80, 176, 176), RED_PAINT)
+        draw.ellipse((116, 116, 140, 140), (205, 150, 150))
+
+    assert check(painted(draw), Scene((Thing("ring", "red"),))).correct
+
+
+def test_a_circle_paler_in_its_middle_is_no_ring():
+    def draw(draw):
+        draw.ellipse((80, 80, 176, 176), RED_PAINT)
+        draw.ellipse((112, 112, 144, 144), (202, 75, 75))
+
+    assert check(painted(draw), Scene((RED,))).correct
+
+
+def test_short_dark_lines_are_no_dots():
+    def draw(draw):
+        draw.rectangle((60, 60, 196, 196), RED_PAINT)
+        for left in (84, 124, 164):
+            draw.rectangle((left, 76, left + 12, 112), (110, 20, 20))
+            draw.rectangle((left, 132, left + 12, 176), (110, 20, 20))
+
+    assert not check(painted(draw), Scene((Thing("square", "red", None, "dotted"),))).correct
+
+
+def test_a_striped_triangle_with_steps_for_flanks_is_a_triangle():
+    def draw(draw):
+        for step in range(5):
+            top, half = 40 + 32 * step, 30 + 18 * step
+            draw.rectangle((128 - half, top, 128 + half, top + 15), RED_PAINT)
+            draw.rectangle((148 - half, top + 16, 108 + half, top + 31), (100, 20, 20))
+
+    assert check(painted(draw, (40, 42, 40)), Scene((Thing("triangle", "red", None, "striped"),))).correct
+
+
+def test_a_faint_tint_of_the_ground_is_no_thing_and_a_small_thing_of_full_colour_is_one():
+    def draw(paint):
+        return lambda draw: [draw.ellipse((100, 100, 220, 220), RED_PAINT), draw.ellipse((20, 20, 52, 52), paint)]
+
+    assert check(painted(draw((170, 215, 170))), Scene((RED,))).correct
+    assert not check(painted(draw((40, 160, 40))), Scene((RED,))).correct
 
 
 @pytest.mark.parametrize(
