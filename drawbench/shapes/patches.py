@@ -17,7 +17,7 @@ _EDGE = 0.38
 """Of a thing's own chroma: below this a pixel is its soft edge. Its dark stripes have 0.47."""
 SPECK = 30
 """Pixels: less than this is no thing. The smallest triangle has 180."""
-_STAIN = 60
+_STAIN = 100
 """Pixels: less than this is no thing either where it is faint, or touches a larger one: there two colours mix."""
 _FAINT = 80
 """Highest minus lowest channel: the palette's have 128 and more."""

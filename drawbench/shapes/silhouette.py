@@ -100,7 +100,7 @@ def name_shape(whole: NDArray[np.bool_]) -> Shape | None:
 def _is_even(whole: NDArray[np.bool_]) -> bool:
     """Says whether the rim lies about as far from the middle in every direction: its standard deviation is small.
 
-    As a share of the mean a drawn circle has up to .05, a square .1 and more.
+    Of 10 pixels on the mean a drawn circle has up to half a one, a square one and more.
     """
     from scipy import ndimage
 
@@ -110,7 +110,7 @@ def _is_even(whole: NDArray[np.bool_]) -> bool:
     reach = np.zeros(_SECTORS)
     np.maximum.at(reach, sector, np.hypot(y, x))
     reach = reach[reach > 0]  # The rim of a small thing has no pixel in some directions.
-    return bool(reach.std() < 0.055 * reach.mean())
+    return bool(reach.std() < 0.035 * reach.mean() + 0.3)  # Pixels: a small circle's rim is coarser.
 
 
 def is_band(whole: NDArray[np.bool_]) -> bool:
