@@ -29,7 +29,7 @@ test: $(VENV)/.installed-dev lint
 test-long: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m long --run-long
 
-# Makes the shapes world's weights again, from nothing: some six hours of one core. What was stopped goes on.
+# Makes the shapes world's weights again, from nothing: some seven hours of one core. What was stopped goes on.
 # The base learns the world first and then, from a stream with more of them, to write words.
 weights: export OMP_NUM_THREADS = 1
 weights: $(VENV)/.installed

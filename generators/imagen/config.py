@@ -206,7 +206,7 @@ PRESETS: Mapping[str, TrainingPreset] = {
         SHAPES,
         {
             "base": _SHAPES,
-            "sr256": replace(_SHAPES, steps=2_500, decay_steps=2_500, loss="residual"),
+            "sr256": replace(_SHAPES, steps=12_500, decay_steps=12_500, loss="residual"),
             "sr1024": replace(_SHAPES, steps=2_000, decay_steps=2_000, loss="residual", crop=32),
         },
         None,
