@@ -19,11 +19,12 @@ from drawbench.shapes.patches import (
     Mask,
     Patch,
     is_seen_through,
-    is_stain,
     make_patch,
     nearest_hue,
     parts,
+    settled,
     sharpened,
+    without_stains,
 )
 from drawbench.shapes.scene import BACKGROUNDS, COLOURS, Background, Colour, Shape, Size, Texture
 from drawbench.shapes.silhouette import is_band, is_stepped, name_shape, width_of
@@ -89,7 +90,7 @@ def read(image: NDArray[np.uint8]) -> Seen:
     chroma, tone = highest - lowest, smooth.mean(2)
     rim = np.concatenate([smooth[0], smooth[-1], smooth[1:-1, 0], smooth[1:-1, -1]])
     ground = np.median(rim, axis=0)
-    hues = np.where(chroma > _CHROMA, nearest_hue(smooth), -1)
+    hues = settled(np.where(chroma > _CHROMA, nearest_hue(smooth), -1))
     own = int(nearest_hue(ground[None, None])[0, 0]) if np.ptp(ground) > _CHROMA else -1
     nearest: Background = sorted(BACKGROUNDS, key=lambda name: abs(TONES[name] - ground.mean()))[0]
     patches = [
@@ -99,7 +100,7 @@ def read(image: NDArray[np.uint8]) -> Seen:
         for part in parts(ndimage.binary_opening(hues == hue, np.ones((3, 3))))
         for sharp in sharpened(part, chroma)
     ]
-    patches = [patch for patch in patches if not is_stain(patch, patches, smooth)]
+    patches = without_stains(patches, smooth)
     things = [
         _thing(patch, COLOURS[patch.hue])
         for patch in patches

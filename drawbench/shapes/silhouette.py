@@ -26,6 +26,8 @@ _AREA: Mapping[Shape, float] = {
     "cross": 0.59,
 }
 """Of a silhouette whose shape has width 1."""
+_SMALLEST = 10
+"""Pixels: below, a square and a circle look alike. The smallest thing that is drawn is 18 high."""
 _SECTORS = 24
 """Directions in which a rim is looked at."""
 
@@ -82,17 +84,17 @@ def name_shape(whole: NDArray[np.bool_]) -> Shape | None:
     """Returns the shape of a silhouette with holes filled (a ring's is a circle), or None where it is like none."""
     rows, columns = np.nonzero(whole)
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
-    if min(height, width) < 5 or not 0.68 < width / height < 1.48:
+    if min(height, width) < _SMALLEST or not 0.68 < width / height < 1.48:
         return None
     of = profile(whole)
     top, bottom, *_ = of.ends
-    if of.low > 0.05 and bottom - top > 0.25 and 0.44 < of.fill < 0.75 and of.solid > 0.77:
+    if of.low > 0.05 and bottom - top > 0.25 and 0.44 < of.fill < 0.72 and of.solid > 0.77:
         return "triangle"
-    if abs(of.low) < 0.06 and of.corners < 0.03 and 0.4 < of.fill < 0.66 and of.solid < 0.92 and max(of.ends) < 0.45:
+    if abs(of.low) < 0.06 and of.corners < 0.03 and 0.4 < of.fill < 0.66 and of.solid < 0.92 and max(of.ends) < 0.5:
         return "cross"
     if abs(of.low) > 0.05 or of.solid < (0.86 if of.corners > 0.6 else 0.9) or of.fill < 0.68:
         return None  # A square's sides may bend inwards, or be cut by its stripes: its corners tell it.
-    if of.corners > 0.28:
+    if of.corners > 0.32:
         return "square"
     return "circle" if of.fill > 0.7 and _is_even(whole) else None
 
@@ -100,7 +102,7 @@ def name_shape(whole: NDArray[np.bool_]) -> Shape | None:
 def _is_even(whole: NDArray[np.bool_]) -> bool:
     """Says whether the rim lies about as far from the middle in every direction: its standard deviation is small.
 
-    Of 10 pixels on the mean a drawn circle has up to half a one, a square one and more.
+    Of 10 pixels on the mean a drawn circle has up to .3, a square 1.2 and more; of 5 a square has .6.
     """
     from scipy import ndimage
 
@@ -110,7 +112,7 @@ def _is_even(whole: NDArray[np.bool_]) -> bool:
     reach = np.zeros(_SECTORS)
     np.maximum.at(reach, sector, np.hypot(y, x))
     reach = reach[reach > 0]  # The rim of a small thing has no pixel in some directions.
-    return bool(reach.std() < 0.035 * reach.mean() + 0.3)  # Pixels: a small circle's rim is coarser.
+    return bool(reach.std() < 0.03 * reach.mean() + 0.32)  # Pixels: a small circle's rim is coarser.
 
 
 def is_band(whole: NDArray[np.bool_]) -> bool:

@@ -226,7 +226,7 @@ def test_a_small_thing_too_many_is_seen():
         draw.ellipse((100, 100, 220, 220), RED_PAINT)
         draw.ellipse((20, 20, 52, 52), RED_PAINT)
 
-    assert check(painted(draw), Scene((RED,))).reason == "one circle asked, two circles seen"
+    assert check(painted(draw), Scene((RED,))).reason == "one circle asked, two things seen"
 
 
 def test_what_touches_the_edge_of_its_container_is_inside_it():
@@ -299,6 +299,68 @@ def test_a_faint_tint_of_the_ground_is_no_thing_and_a_small_thing_of_full_colour
 
     assert check(painted(draw((170, 215, 170))), Scene((RED,))).correct
     assert not check(painted(draw((40, 160, 40))), Scene((RED,))).correct
+
+
+def test_a_thing_on_the_middle_of_a_circle_makes_it_no_ring():
+    def draw(draw):
+        draw.ellipse((40, 40, 216, 216), RED_PAINT)
+        draw.ellipse((84, 84, 172, 172), CYAN_PAINT)
+
+    inside = (Relation("inside", 0, 1),)
+    assert check(painted(draw), Scene((Thing("circle", "cyan"), RED), inside)).correct
+
+
+@pytest.mark.parametrize("ground", [(208, 208, 208), (40, 42, 40)])
+def test_a_dotted_circle_with_a_dot_in_its_middle_is_no_ring(ground):
+    def draw(draw):
+        draw.ellipse((60, 60, 196, 196), RED_PAINT)
+        for x in (88, 128, 168):
+            for y in (88, 128, 168):
+                draw.ellipse((x - 12, y - 12, x + 12, y + 12), (100, 20, 20))
+
+    assert check(painted(draw, ground), Scene((Thing("circle", "red", None, "dotted"),))).correct
+
+
+def test_three_dots_among_long_lines_are_not_dotted():
+    def draw(draw):
+        draw.rectangle((60, 60, 196, 196), RED_PAINT)
+        for left in (80, 108, 136):
+            draw.rectangle((left, 76, left + 14, 152), (110, 20, 20))
+        for x in (84, 124, 164):
+            draw.ellipse((x - 8, 166, x + 8, 182), (110, 20, 20))
+
+    assert not check(painted(draw), Scene((Thing("square", "red", None, "dotted"),))).correct
+
+
+def test_what_is_too_small_to_be_told_from_another_shape_has_none():
+    def draw(draw):
+        draw.ellipse((120, 120, 220, 220), RED_PAINT)
+        draw.rectangle((20, 20, 56, 56), RED_PAINT)
+
+    seen = {thing.shape for thing in read(painted(draw)).things}
+    assert seen == {"circle", None}
+
+
+def test_a_small_thing_on_another_is_seen_but_not_where_two_colours_mix():
+    def dot(draw):
+        draw.ellipse((40, 40, 200, 200), RED_PAINT)
+        draw.rectangle((108, 108, 140, 140), (50, 70, 210))
+
+    def mixed(draw):
+        draw.ellipse((70, 30, 170, 130), RED_PAINT)
+        draw.rectangle((80, 140, 170, 230), CYAN_PAINT)
+        draw.rectangle((104, 120, 140, 148), (150, 50, 200))
+
+    assert check(painted(dot), Scene((RED,))).reason == "one circle asked, two things seen"
+    assert [thing.colour for thing in read(painted(mixed)).things].count("purple") == 0
+
+
+def test_a_spot_of_a_near_hue_belongs_to_its_thing():
+    def draw(draw):
+        draw.polygon([(128, 60), (190, 180), (66, 180)], (170, 30, 160))
+        draw.ellipse((130, 140, 172, 174), (190, 30, 70))
+
+    assert check(painted(draw, (40, 42, 40)), Scene((Thing("triangle", "purple"),))).correct
 
 
 @pytest.mark.parametrize(
