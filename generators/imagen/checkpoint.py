@@ -98,9 +98,10 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """
     file = folder / "config.json"
     if not file.is_file():
-        raise UserError(
-            f"{folder} is not an Imagen checkpoint: it has no config.json beside one safetensors file per stage"
-        )
+        lacks = "it has no config.json beside one safetensors file per stage"
+        if not folder.exists():
+            lacks = f"there is no such folder (the small cascade that ships goes by the name {SHAPES})"
+        raise UserError(f"{folder} is not an Imagen checkpoint: {lacks}")
     try:
         content = json.loads(file.read_text("utf-8"))
         if content.get("format") != FORMAT:
