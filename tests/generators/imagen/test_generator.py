@@ -221,7 +221,9 @@ def test_what_is_no_checkpoint_is_said(tmp_path):
         imagen()
     with pytest.raises(UserError, match="is not an Imagen checkpoint"):
         imagen(checkpoint=str(tmp_path))
-    with pytest.raises(UserError, match=r"shape is not an Imagen checkpoint: there is no such folder .* the name shapes"):
+    with pytest.raises(
+        UserError, match=r"shape is not an Imagen checkpoint: there is no such folder .* the name shapes"
+    ):
         imagen(checkpoint="shape")
     folder = save(tmp_path / "c")
     (folder / "sr256.safetensors").rename(folder / "other.safetensors")
