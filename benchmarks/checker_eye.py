@@ -93,7 +93,7 @@ def agreement(runs: list[Path], table: Path, out: Path) -> None:
     rows["checker"], rows["reason"] = verdicts, reasons
     rows.to_csv(out, index=False)
     same = (rows["eye"] == rows["checker"]).to_numpy(float)
-    said = f"agreement {same.mean():.3f} of {len(rows)} images, of equal shares of the categories"
+    said = f"agreement {same.mean():.3f} of {len(rows)} images, as many of each category as there were"
     found = estimate(same, list(rows["prompt"]), "rate")
     if found.interval is not None:
         of = f"over {found.n_prompts} prompts"

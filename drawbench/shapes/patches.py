@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ _TINT = 180
 """Pixels: less than this is no thing where it is faint."""
 _FAINT = 80
 """Highest minus lowest channel: the palette's have 128 and more, as they are drawn 112."""
+_NEAR = 1.4
+"""Radians on the colour circle: the palette's neighbours lie 0.7 to 1.3 apart, others 1.7 and more."""
 _DIP = 0.4
 """How much fainter a ring's middle is than its band, of the way from the ground's colour to its own. Of what the shipped cascade
 drew, 226 rings had .8 and more, 165 circles .28 and less; four rings that people saw and older rules did not had .54 to .96."""
@@ -35,9 +38,19 @@ _TAKEN = 0.7
 
 def nearest_hue(colours: NDArray[np.float32]) -> NDArray[np.int64]:
     """Returns the number in `COLOURS` of the hue that is nearest on the colour circle."""
-    angle = _hue_angle(colours)[..., None] - _hue_angle(np.array([PALETTE[name] for name in COLOURS], np.float32))
-    nearest: NDArray[np.int64] = np.abs((angle + np.pi) % (2 * np.pi) - np.pi).argmin(-1)
+    nearest: NDArray[np.int64] = _apart(_hue_angle(colours)[..., None], _palette_angles()).argmin(-1)
     return nearest
+
+
+@cache
+def _palette_angles() -> NDArray[np.float32]:
+    return _hue_angle(np.array([PALETTE[name] for name in COLOURS], np.float32))
+
+
+def _apart(angle: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the way between two angles on the colour circle, 0 to π."""
+    way: NDArray[np.float32] = np.abs((angle - other + np.pi) % (2 * np.pi) - np.pi)
+    return way
 
 
 def _hue_angle(colours: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -157,8 +170,9 @@ def settled(hues: NDArray[np.int64]) -> NDArray[np.int64]:
     from scipy import ndimage
 
     made = hues.copy()
+    apart = _apart(_palette_angles()[:, None], _palette_angles())
     for hue in range(len(COLOURS)):
-        near = [other for other in range(len(COLOURS)) if other != hue and _are_near(hue, other)]
+        near = [int(other) for other in np.flatnonzero(apart[hue] < _NEAR) if other != hue]
         numbers, count = ndimage.label(hues == hue)
         areas = np.bincount(numbers.ravel())
         for number in range(1, count + 1):
@@ -189,12 +203,6 @@ def _touch(one: Patch, other: Patch) -> bool:
     from scipy import ndimage
 
     return bool((ndimage.binary_dilation(one.part, iterations=2) & other.part).any())
-
-
-def _are_near(hue: int, other: int) -> bool:
-    """Says whether two of `COLOURS` are neighbours on the colour circle."""
-    first, second = _hue_angle(np.array([PALETTE[COLOURS[number]] for number in (hue, other)], np.float32))
-    return bool(abs((first - second + np.pi) % (2 * np.pi) - np.pi) < 1.4)
 
 
 def is_seen_through(patch: Patch, other: Patch) -> bool:
