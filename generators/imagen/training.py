@@ -122,6 +122,13 @@ class Trainer:
         self.ema.update(self.network, self.step)
         return total
 
+    def part(self) -> None:
+        """Lets go of the other processes, before their group ends; there is no training after it.
+
+        `DistributedDataParallel` holds the group, and a group that ends with it waits for threads that wait for Python.
+        """
+        self._model = self.network
+
     def is_finite(self) -> bool:
         """Says whether every weight, and every average, is a number."""
         tensors = [*self.network.parameters(), *self.ema.weights.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -140,7 +141,10 @@ def set_up(given: Given, way: Way, folder: Path) -> Iterator[Made]:
                 f"{stage.name} of {given.preset}: {millions:.1f} M parameters, {amount}, batches of {recipe.batch_size} to step "
                 f"{recipe.steps}, {recipe.optimizer}, {recipe.dtype} on {process.processes} x {device}"
             )
-        yield Made(checkpoint, trainer, work, process)
+        try:
+            yield Made(checkpoint, trainer, work, process)
+        finally:
+            trainer.part()
 
 
 def describe(made: Made, outcome: Outcome) -> str:
@@ -313,6 +317,9 @@ def _processes(device: str) -> Iterator[tuple[Process, str]]:
     own = f"cuda:{local}" if gpu else device
     if gpu:
         torch.cuda.set_device(local)
+    # Imported later, it would take the group as a default argument, and with it gloo's threads would outlive the group:
+    # one that still lets go of a tensor while Python ends aborts the process.
+    importlib.import_module("torch.distributed.nn")
     # All wait while the first encodes captions, or writes a large state.
     distributed.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(days=1))
     try:

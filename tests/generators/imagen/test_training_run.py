@@ -110,8 +110,13 @@ def test_two_processes_train_what_one_trains(book, encoder, tmp_path):
     """Up to rounding: a sample's noise, time and dropped text are its own, whoever has it."""
     given = ("--stage", "base", "--data", book, "--encoder", encoder, "--steps", 4, "--warmup", "1")
     train(*given, "-o", tmp_path / "one")
-    out = torchrun(*given, "-o", tmp_path / "two")
+    hook = tmp_path / "hook"
+    hook.mkdir()
+    (hook / "sitecustomize.py").write_text(AT_EXIT)
+    out = torchrun(*given, "-o", tmp_path / "two", PYTHONPATH=os.pathsep.join([str(hook), *sys.path]))
     assert out.count("step 4 of 4, 16 images") == 1
+    assert out.count("at exit of rank") == 2
+    assert "gloo" not in out, "a thread that outlives its group can abort the process as Python ends"
     one, two = on_disk(tmp_path / "one")[1], on_disk(tmp_path / "two")[1]
     assert (one["positions"], two["positions"]) == ([16], [16, 17])
     train(
@@ -187,7 +192,17 @@ def test_bad_data_is_counted_and_told_at_the_end(encoder, tmp_path):
     assert same(on_disk(tmp_path / "out")[0], on_disk(tmp_path / "whole")[0])
 
 
-def torchrun(*given):
+AT_EXIT = """
+import atexit, os, pathlib
+def tell():
+    if "RANK" in os.environ:
+        names = sorted({file.read_text().strip() for file in pathlib.Path("/proc/self/task").glob("*/comm")})
+        print(f"at exit of rank {os.environ['RANK']}: {names}", flush=True)
+atexit.register(tell)
+"""
+
+
+def torchrun(*given, **env):
     """Runs the command as two processes."""
     command = [
         sys.executable,
@@ -200,7 +215,7 @@ def torchrun(*given):
         "drawbench",
         "train",
     ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
     done = subprocess.run(
         [*command, *QUICK, *map(str, given)], capture_output=True, text=True, timeout=300, env=environment
     )
