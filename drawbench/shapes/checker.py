@@ -14,7 +14,7 @@ from drawbench.shapes.patches import Mask
 from drawbench.shapes.reading import SIDE, Seen, SeenSign, SeenThing, read
 from drawbench.shapes.scene import SIGN, Relation, Scene, Thing
 
-VERSION = "shapes 8"
+VERSION = "shapes 9"
 """Of the verdicts: another one wherever a picture may be judged otherwise."""
 
 ATTRIBUTES = ("count", "colour", "shape", "size", "texture", "relation", "background", "word")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -31,6 +31,8 @@ _DIP = 0.4
 drew, 226 rings had .8 and more, 165 circles .28 and less; four rings that people saw and older rules did not had .54 to .96."""
 _DOT_EXTENT = 8
 """Pixels: a dot is 6.2 across, and the next one begins 3.8 further on. What is longer is a line of a weave."""
+_STRIPE_GAP = 4
+"""Pixels: a dark stripe is no higher."""
 _TAKEN = 0.7
 """Of a hole: where another thing fills more than this, it lies on the paint and not in a hole. A thing in a ring fills at most
 0.54 of its hole, one on a circle at least 0.82 of what it hides."""
@@ -78,6 +80,32 @@ def sharpened(part: Mask, chroma: NDArray[np.float32]) -> Iterator[Mask]:
     """Yields a thing without its soft edge; two things that only their soft edges joined come apart."""
     own = np.percentile(chroma[part], 75)
     return parts(part & (chroma > _EDGE * own))
+
+
+def rejoined(pieces: Iterable[Mask]) -> list[Mask]:
+    """Returns the pieces of one hue, those that only dark stripes part made one: flat, close, and one above the other."""
+    from scipy import ndimage
+
+    joined: list[Mask] = []
+    for piece in sorted(pieces, key=lambda piece: int(np.nonzero(piece)[0].min())):
+        above = next((number for number, other in enumerate(joined) if _stripe_apart(other, piece)), None)
+        if above is None:
+            joined.append(piece)
+        else:
+            column = np.ones((2 * _STRIPE_GAP + 1, 1))
+            joined[above] = ndimage.binary_closing(joined[above] | piece, column) | joined[above] | piece
+    return joined
+
+
+def _stripe_apart(upper: Mask, lower: Mask) -> bool:
+    """Says whether a stripe's height lies between two pieces, one of them twice as wide as high or more."""
+    (top, first), (bottom, last) = (
+        (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))) for mask in (upper, lower)
+    )
+    gap = int(bottom[0]) - int(top[-1]) - 1
+    shared = min(first[-1], last[-1]) - max(first[0], last[0]) + 1
+    flat = len(last) >= 2 * len(bottom) or len(first) >= 2 * len(top)
+    return 0 < gap <= _STRIPE_GAP and bool(shared >= 0.8 * min(np.ptp(first), np.ptp(last))) and flat
 
 
 class Patch(NamedTuple):

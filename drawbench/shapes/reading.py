@@ -22,19 +22,21 @@ from drawbench.shapes.patches import (
     make_patch,
     nearest_hue,
     parts,
+    rejoined,
     settled,
     sharpened,
     without_stains,
 )
 from drawbench.shapes.scene import BACKGROUNDS, COLOURS, Background, Colour, Shape, Size, Texture
-from drawbench.shapes.silhouette import is_band, is_stepped, name_shape, width_of
+from drawbench.shapes.silhouette import Silhouette, is_stepped, name_shape, width_of
 
 SIDE = 64
 _PER_CELL = SIDE / 16
 _CHROMA = 32
 """Highest minus lowest channel: below this a pixel has no colour. Backgrounds have 4, the palest dark stripe 58."""
 _CONTRAST = 44
-"""Grey steps from the background: below this a pixel without colour belongs to it. Tones lie 80 apart."""
+"""Grey steps from the background: below this a pixel without colour belongs to it, and so does what has its hue. Tones lie 80
+apart."""
 _LARGE = 6.55
 """Cells: the smallest large thing is 7.5 wide, the largest small one 5.6."""
 
@@ -48,20 +50,27 @@ class SeenThing:
     colour: Colour | None
     """None: black, grey or white."""
     size: Size
-    texture: Texture
-    mask: Mask
-    """Its silhouette, holes filled."""
+    silhouette: Silhouette
     x: float
     y: float
     box: tuple[float, float, float, float]
     """Left, top, right, bottom."""
+
+    @property
+    def texture(self) -> Texture:
+        return self.silhouette.texture
+
+    @property
+    def mask(self) -> Mask:
+        """Its silhouette, holes filled."""
+        return self.silhouette.whole
 
 
 class SeenSign(NamedTuple):
     """A plate."""
 
     word: str | None
-    """None: nothing legible."""
+    """A question mark for each letter that is not clear. None: nothing legible."""
     x: float
     y: float
     box: tuple[float, float, float, float]
@@ -96,9 +105,12 @@ def read(image: NDArray[np.uint8]) -> Seen:
     patches = [
         make_patch(sharp, hue, hues, smooth)
         for hue in range(len(COLOURS))
-        if hue != own
-        for part in parts(ndimage.binary_opening(hues == hue, np.ones((3, 3))))
-        for sharp in sharpened(part, chroma)
+        for sharp in rejoined(
+            sharp
+            for part in parts(ndimage.binary_opening(hues == hue, np.ones((3, 3))))
+            if hue != own or np.abs(np.median(smooth[part], axis=0) - ground).max() > _CONTRAST
+            for sharp in sharpened(part, chroma)
+        )
     ]
     patches = without_stains(patches, smooth)
     things = [
@@ -138,18 +150,12 @@ def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _thing(patch: Patch, colour: Colour | None) -> SeenThing:
     whole = patch.whole
     area = float(whole.sum())
-    shape = name_shape(whole)
-    if shape is None and patch.texture == "striped" and is_stepped(whole):
-        shape = "triangle"
-    pierced = patch.holes.sum() > 0.04 * area
-    if (shape == "circle" and (patch.hollow or pierced)) or (pierced and is_band(whole)):
-        shape = "ring"
-    elif pierced:
-        shape = None
+    silhouette = Silhouette(whole, patch.texture, patch.hollow, bool(patch.holes.sum() > 0.04 * area))
+    shape = name_shape(silhouette) or ("triangle" if is_stepped(silhouette) else None)
     rows, columns = np.nonzero(whole)
     size: Size = "large" if width_of(shape, area / _PER_CELL**2) > _LARGE else "small"
     middle = float(columns.mean() + 0.5) / _PER_CELL, float(rows.mean() + 0.5) / _PER_CELL
-    return SeenThing(shape, colour, size, patch.texture, whole, *middle, _box(whole))
+    return SeenThing(shape, colour, size, silhouette, *middle, _box(whole))
 
 
 def _box(mask: Mask) -> tuple[float, float, float, float]:

@@ -9,6 +9,6 @@ SHAPES = "shapes"
 """Their name wherever weights are asked for: a checkpoint, a text encoder, a CLIP. A folder of that name is ``./shapes``."""
 
 
-def shipped(what: Literal["text", "clip", "imagen", "reference"]) -> Path:
+def shipped(what: Literal["text", "clip", "imagen", "reference", "silhouette"]) -> Path:
     """Returns the folder of some of them."""
     return Path(__file__).parent / "weights" / what

@@ -1,22 +1,31 @@
-"""Which shape a silhouette is: by how it fills its box, its corners and its convex hull.
+"""Which shape a silhouette is, as people name it: by its proportions and the waves of its rim.
 
-A sharp shape could be told by templates. What a network draws has round corners, bent sides and blunt points, and people name it
-all the same: by these few proportions, in which the shapes lie far apart.
+A sharp shape could be told by templates. What a network draws has round corners, bent sides and lumps, and where a circle ends
+and a lump begins is a matter of what people call one. So the weights, in ``silhouette.json``, are fitted to what was said of
+drawn things (``weights/silhouette.py``): a multinomial logistic regression, with "none of the five" as the sixth answer.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from drawbench.shapes.placing import TRIANGLE_HEIGHT
-from drawbench.shapes.scene import Shape
+from drawbench.shapes.scene import SHAPES, Shape, Texture
+from drawbench.shapes.shipped import shipped
 
 if TYPE_CHECKING:
     from scipy.spatial import ConvexHull
+
+WEIGHTS = shipped("silhouette") / "silhouette.json"
+NONE = "none"
+"""The name of what is like none of the shapes."""
+NAMES = (*SHAPES, NONE)
 
 _AREA: Mapping[Shape, float] = {
     "circle": 0.785,
@@ -28,106 +37,160 @@ _AREA: Mapping[Shape, float] = {
 """Of a silhouette whose shape has width 1."""
 _SMALLEST = 10
 """Pixels: below, a square and a circle look alike. The smallest thing that is drawn is 18 high."""
-_SECTORS = 24
-"""Directions in which a rim is looked at."""
+_RAYS = 32
+"""Directions in which the rim is looked for."""
+_STEP = 0.05
+"""Between two places on a ray, in radii."""
 
 
-class Profile(NamedTuple):
-    """The proportions of a silhouette, all as shares."""
+class Silhouette(NamedTuple):
+    """What a thing's shape is told from."""
 
-    fill: float
-    """Of its box."""
-    solid: float
-    """Of its convex hull."""
-    low: float
-    """How far its middle lies under its box's, in heights."""
-    ends: tuple[float, float, float, float]
-    """How much of the box's top, bottom, left and right quarter is filled."""
-    corners: float
-    """How much of the box's four corners, each a fifth wide and high, is filled."""
-    round: float
-    """What it shares with the ellipse in its box, of what either covers."""
+    whole: NDArray[np.bool_]
+    """Holes filled."""
+    texture: Texture
+    hollow: bool
+    """Its middle is fainter than its band."""
+    pierced: bool
+    """Its surroundings show through it."""
 
 
-def profile(whole: NDArray[np.bool_]) -> Profile:
-    """Returns the proportions of a silhouette with holes filled, at least 5 pixels wide and high."""
-    rows, columns = np.nonzero(whole)
-    cut = whole[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    height, width = cut.shape
-    hull = _hull(whole).volume
-    quarter, side = (max(1, height // 4), max(1, width // 4)), (max(1, height // 5), max(1, width // 5))
-    ends = cut[: quarter[0]], cut[-quarter[0] :], cut[:, : quarter[1]], cut[:, -quarter[1] :]
-    corners = [
-        rim[:, part] for rim in (cut[: side[0]], cut[-side[0] :]) for part in (slice(side[1]), slice(-side[1], None))
-    ]
-    y, x = ((np.arange(length) + 0.5) / length * 2 - 1 for length in (height, width))
-    ellipse = x[None, :] ** 2 + y[:, None] ** 2 <= 1
-    return Profile(
-        fill=float(cut.mean()),
-        solid=float(cut.sum() / hull),
-        low=float((rows.mean() + 0.5 - rows.min()) / height - 0.5),
-        ends=tuple(float(end.mean()) for end in ends),  # type: ignore[arg-type]
-        corners=float(np.mean([corner.mean() for corner in corners])),
-        round=float((cut & ellipse).sum() / (cut | ellipse).sum()),
-    )
-
-
-def _hull(whole: NDArray[np.bool_]) -> ConvexHull:
-    """Returns the convex hull of the corners of a silhouette's pixels."""
-    from scipy.spatial import ConvexHull
-
-    pixels = np.argwhere(whole)
-    return ConvexHull(np.concatenate([pixels + corner for corner in ((0, 0), (0, 1), (1, 0), (1, 1))]))
-
-
-def name_shape(whole: NDArray[np.bool_]) -> Shape | None:
-    """Returns the shape of a silhouette with holes filled (a ring's is a circle), or None where it is like none."""
-    rows, columns = np.nonzero(whole)
+def name_shape(seen: Silhouette) -> Shape | None:
+    """Returns the shape that people would name, or None where they would name none of the five."""
+    rows, columns = np.nonzero(seen.whole)
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
     if min(height, width) < _SMALLEST or not 0.68 < width / height < 1.48:
         return None
-    of = profile(whole)
-    top, bottom, *_ = of.ends
-    if of.low > 0.05 and bottom - top > 0.25 and 0.44 < of.fill < 0.72 and of.solid > 0.77:
-        return "triangle"
-    if abs(of.low) < 0.06 and of.corners < 0.03 and 0.4 < of.fill < 0.66 and of.solid < 0.92 and max(of.ends) < 0.5:
-        return "cross"
-    if abs(of.low) > 0.05 or of.solid < (0.86 if of.corners > 0.6 else 0.9) or of.fill < 0.68:
-        return None  # A square's sides may bend inwards, or be cut by its stripes: its corners tell it.
-    if of.corners > 0.32:
-        return "square"
-    return "circle" if of.fill > 0.7 and _is_even(whole) else None
+    weights = _weights()
+    features = np.array([*describe(seen).values()])
+    scores = weights.bias + weights.slope @ ((features - weights.mean) / weights.scale)
+    best = int(scores.argmax())
+    return None if NAMES[best] == NONE else SHAPES[best]
 
 
-def _is_even(whole: NDArray[np.bool_]) -> bool:
-    """Says whether the rim lies about as far from the middle in every direction: its standard deviation is small.
+class _Weights(NamedTuple):
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    """``(names, features)``."""
+    bias: NDArray[np.float64]
 
-    Of 10 pixels on the mean a drawn circle has up to .3, a square 1.2 and more; of 5 a square has .6.
+
+@cache
+def _weights() -> _Weights:
+    stored = json.loads(WEIGHTS.read_text("utf-8"))
+    mean, scale = (np.array([*stored[name].values()]) for name in ("mean", "scale"))
+    slope = np.array([[*stored["slope"][name].values()] for name in NAMES])
+    return _Weights(mean, scale, slope, np.array([stored["bias"][name] for name in NAMES]))
+
+
+def describe(seen: Silhouette) -> dict[str, float]:
+    """Returns what the regression weighs, by name; the silhouette is at least 5 pixels wide and high."""
+    rows, columns = np.nonzero(seen.whole)
+    cut = seen.whole[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    flags = {
+        "hollow": seen.hollow,
+        "pierced": seen.pierced,
+        "striped": seen.texture == "striped",
+        "dotted": seen.texture == "dotted",
+    }
+    return _proportions(cut) | _waves(cut) | {name: float(flag) for name, flag in flags.items()}
+
+
+def is_stepped(seen: Silhouette) -> bool:
+    """Says whether a silhouette is a triangle whose flanks its dark stripes cut into steps: its convex hull is one."""
+    if seen.texture != "striped":
+        return False
+    hull = _hull(seen.whole)
+    y, x = np.indices(seen.whole.shape)
+    middles = np.stack([y.ravel() + 0.5, x.ravel() + 0.5])
+    inside = np.all(hull.equations[:, :2] @ middles + hull.equations[:, 2:] <= 0, axis=0).reshape(seen.whole.shape)
+    return seen.whole.sum() > 0.65 * hull.volume and name_shape(seen._replace(whole=inside)) == "triangle"
+
+
+def _hull(mask: NDArray[np.bool_]) -> ConvexHull:
+    """Returns the convex hull of the corners of a mask's pixels."""
+    from scipy.spatial import ConvexHull
+
+    pixels = np.argwhere(mask)
+    return ConvexHull(np.concatenate([pixels + corner for corner in ((0, 0), (0, 1), (1, 0), (1, 1))]))
+
+
+def _proportions(cut: NDArray[np.bool_]) -> dict[str, float]:
+    """Returns shares of a silhouette in its box."""
+    height, width = cut.shape
+    quarter, side = (max(1, height // 4), max(1, width // 4)), (max(1, height // 5), max(1, width // 5))
+    ends = [
+        float(end.mean())
+        for end in (cut[: quarter[0]], cut[-quarter[0] :], cut[:, : quarter[1]], cut[:, -quarter[1] :])
+    ]
+    corners = [
+        rim[:, part].mean()
+        for rim in (cut[: side[0]], cut[-side[0] :])
+        for part in (slice(side[1]), slice(-side[1], None))
+    ]
+    y, x = ((np.arange(length) + 0.5) / length * 2 - 1 for length in (height, width))
+    ellipse = x[None, :] ** 2 + y[:, None] ** 2 <= 1
+    return {
+        "share of its box": float(cut.mean()),
+        "share of its hull": float(cut.sum() / _hull(cut).volume),
+        "height of its middle": float((np.nonzero(cut)[0].mean() + 0.5) / height - 0.5),
+        "top quarter": ends[0],
+        "bottom quarter": ends[1],
+        "left quarter": ends[2],
+        "right quarter": ends[3],
+        "fullest quarter": max(ends),
+        "emptiest quarter": min(ends),
+        "corners": float(np.mean(corners)),
+        "overlap with an ellipse": float((cut & ellipse).sum() / (cut | ellipse).sum()),
+        "lankiness": abs(float(np.log(width / height))),
+    }
+
+
+def _waves(cut: NDArray[np.bool_]) -> dict[str, float]:
+    """Returns the Fourier series of the rim's distance from the middle, in radii of a circle of that area, from the top on.
+
+    A wave's strength says how far the rim swings so many times in a round; its part that swings at the top tells a square's
+    fourth wave, whose corners lie between, from a cross's.
     """
+    rim, radius = _rim(cut)
+    turn = np.exp(0.5j * np.pi * np.arange(_RAYS // 2 + 1))  # Row numbers grow downwards: the top is at -90 degrees.
+    waves = np.fft.rfft(rim) * 2 / _RAYS * turn
+    strength = np.abs(waves)
+    lumps = float(np.sqrt((strength[3:] ** 2).sum()))
+    return {
+        **{f"wave {number}": float(strength[number]) for number in range(1, 9)},
+        **{f"wave {number} at the top": float(waves[number].real) for number in (2, 3, 4, 6, 8)},
+        **{f"wave {number} aside": float(abs(waves[number].imag)) for number in (2, 3, 4)},
+        "waves from 3": lumps,
+        "waves from 5": float(np.sqrt((strength[5:] ** 2).sum())),
+        "waves from 9": float(np.sqrt((strength[9:] ** 2).sum())),
+        "waves from 3 by size": lumps * radius**0.5,
+        "wave 4 by size": float(strength[4]) * radius**0.5,
+        "farthest": float(rim.max()),
+        "nearest": float(rim.min()),
+        "size": float(np.log(radius)),
+    }
+
+
+def _rim(cut: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+    """Returns how far the rim is from the middle on every ray, in radii, and the radius in pixels."""
     from scipy import ndimage
 
-    middle = np.array(ndimage.center_of_mass(whole))
-    y, x = np.stack(np.nonzero(whole & ~ndimage.binary_erosion(whole))) - middle[:, None]
-    sector = ((np.arctan2(y, x) / np.pi + 1) / 2 * _SECTORS).astype(int) % _SECTORS
-    reach = np.zeros(_SECTORS)
-    np.maximum.at(reach, sector, np.hypot(y, x))
-    reach = reach[reach > 0]  # The rim of a small thing has no pixel in some directions.
-    return bool(reach.std() < 0.03 * reach.mean() + 0.32)  # Pixels: a small circle's rim is coarser.
-
-
-def is_band(whole: NDArray[np.bool_]) -> bool:
-    """Says whether a silhouette that has a hole in its middle is a ring: it need not be as round as a circle."""
-    of = profile(whole)
-    return of.round > 0.8 and of.solid > 0.88 and of.corners < 0.45
-
-
-def is_stepped(whole: NDArray[np.bool_]) -> bool:
-    """Says whether a striped silhouette is a triangle whose flanks its dark stripes cut into steps: its convex hull is one."""
-    hull = _hull(whole)
-    y, x = np.indices(whole.shape)
-    middles = np.stack([y.ravel() + 0.5, x.ravel() + 0.5])
-    inside = np.all(hull.equations[:, :2] @ middles + hull.equations[:, 2:] <= 0, axis=0).reshape(whole.shape)
-    return whole.sum() > 0.65 * hull.volume and name_shape(inside) == "triangle"
+    soft = ndimage.gaussian_filter(np.pad(cut, 4).astype(float), 0.7)
+    area = soft.sum()
+    row, column = (float((soft * place).sum() / area) for place in np.indices(soft.shape))
+    radius = float(np.sqrt(area / np.pi))
+    angles = np.arange(_RAYS) * 2 * np.pi / _RAYS
+    reach = np.arange(3 * _STEP, 2.2, _STEP)
+    places = [row + radius * np.outer(np.sin(angles), reach), column + radius * np.outer(np.cos(angles), reach)]
+    inside = ndimage.map_coordinates(soft, places, order=1)
+    first = np.where((inside <= 0.5).any(1), (inside <= 0.5).argmax(1), len(reach) - 1)
+    before = np.maximum(first - 1, 0)
+    ray = np.arange(_RAYS)
+    drop = np.maximum(inside[ray, before] - inside[ray, first], 1e-6)
+    beyond = np.clip((inside[ray, before] - 0.5) / drop, 0, 1)
+    return reach[before] + _STEP * beyond * (first > 0), radius
 
 
 def width_of(shape: Shape | None, area: float) -> float:

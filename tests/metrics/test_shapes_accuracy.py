@@ -78,4 +78,4 @@ def test_an_image_too_small_to_read_is_said():
 
 
 def test_its_protocol_names_the_checkers_version():
-    assert shapes_accuracy().protocol() == {"checker": "shapes 8", "resize": "to 64x64 by area (Pillow BOX)"}
+    assert shapes_accuracy().protocol() == {"checker": "shapes 9", "resize": "to 64x64 by area (Pillow BOX)"}
