@@ -45,6 +45,8 @@ LENIENT = 0.8
 """What the odds of "none" are multiplied with: who has read a caption sees its shape sooner than who has not."""
 KNOWN_PATTERN = 1.0
 """Of one with a pattern: they are few, and so torn in what a network draws that most are called none."""
+STRANGER = 0.5
+"""Of an outline that is none of the five."""
 SEED = 0
 
 Labelled = tuple[Silhouette, str, float]
@@ -106,7 +108,7 @@ def strangers(count: int, rng: Random) -> Iterator[Labelled]:
         soft = ndimage.gaussian_filter(
             np.asarray(canvas.resize((64, 64), Image.Resampling.BOX), float), rng.uniform(0.3, 1.3)
         )
-        yield Silhouette(soft > 127, "plain", rng.random() < 0.1, rng.random() < 0.05), NONE, KNOWN
+        yield Silhouette(soft > 127, "plain", rng.random() < 0.1, rng.random() < 0.05), NONE, STRANGER
 
 
 Outline = list[tuple[float, float]]
