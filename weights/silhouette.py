@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import cos, pi, sin
 from pathlib import Path
 from random import Random
@@ -70,10 +70,10 @@ class Fit(NamedTuple):
 
 def labelled() -> Iterator[Labelled]:
     """Yields the table."""
-    for row in pd.read_parquet(TABLE).itertuples():
-        bits = np.unpackbits(np.frombuffer(row.mask, np.uint8))[: row.height * row.width]
-        mask = bits.reshape(row.height, row.width).astype(bool)
-        yield Silhouette(mask, row.texture, row.hollow, row.pierced), row.label, row.weight
+    for row in pd.read_parquet(TABLE).to_dict("records"):
+        bits = np.unpackbits(np.frombuffer(row["mask"], np.uint8))[: row["height"] * row["width"]]
+        mask = bits.reshape(row["height"], row["width"]).astype(bool)
+        yield Silhouette(mask, row["texture"], row["hollow"], row["pierced"]), row["label"], row["weight"]
 
 
 def drawn(count: int, rng: Random) -> Iterator[Labelled]:
@@ -97,7 +97,7 @@ def drawn(count: int, rng: Random) -> Iterator[Labelled]:
 def strangers(count: int, rng: Random) -> Iterator[Labelled]:
     """Yields outlines that are none of the five."""
     for _ in range(count):
-        outline = rng.choice(list(OUTLINES))(rng)
+        outline = rng.choice(OUTLINES)(rng)
         size, turn = rng.uniform(18, 50), rng.uniform(-0.15, 0.15)
         canvas = Image.new("L", (512, 512))
         corners = [
@@ -131,7 +131,7 @@ def _saltire(arm: float) -> Outline:
     return [((x - y) * 0.7071, (x + y) * 0.7071) for x, y in whole]
 
 
-OUTLINES = (
+OUTLINES: tuple[Callable[[Random], Outline], ...] = (
     lambda rng: _regular(4, 0),
     lambda rng: _saltire(rng.uniform(0.15, 0.45)),
     lambda rng: _ellipse(1, 1, 0, pi) if rng.random() < 0.5 else _ellipse(1, 1, pi, 2 * pi),

@@ -99,8 +99,9 @@ def read(image: NDArray[np.uint8]) -> Seen:
     chroma, tone = highest - lowest, smooth.mean(2)
     rim = np.concatenate([smooth[0], smooth[-1], smooth[1:-1, 0], smooth[1:-1, -1]])
     ground = np.median(rim, axis=0)
-    hues = settled(np.where(chroma > _CHROMA, nearest_hue(smooth), -1))
     own = int(nearest_hue(ground[None, None])[0, 0]) if np.ptp(ground) > _CHROMA else -1
+    hues = np.where(chroma > _CHROMA, nearest_hue(smooth), -1)
+    hues = settled(np.where((hues == own) & (np.abs(smooth - ground).max(2) <= _CONTRAST), -1, hues))
     nearest: Background = sorted(BACKGROUNDS, key=lambda name: abs(TONES[name] - ground.mean()))[0]
     patches = [
         make_patch(sharp, hue, hues, smooth)
@@ -108,7 +109,6 @@ def read(image: NDArray[np.uint8]) -> Seen:
         for sharp in rejoined(
             sharp
             for part in parts(ndimage.binary_opening(hues == hue, np.ones((3, 3))))
-            if hue != own or np.abs(np.median(smooth[part], axis=0) - ground).max() > _CONTRAST
             for sharp in sharpened(part, chroma)
         )
     ]

@@ -1,6 +1,7 @@
 """The checker against pictures whose truth is known: drawn right, spoilt, and drawn wrong in one attribute."""
 
 import io
+import json
 from random import Random
 
 import numpy as np
@@ -17,6 +18,7 @@ from drawbench.shapes.layout import DrawnScene, arrange
 from drawbench.shapes.reading import read
 from drawbench.shapes.renderer import render
 from drawbench.shapes.scene import SIGN, Relation, Scene, Thing
+from drawbench.shapes.silhouette import NAMES, WEIGHTS, Silhouette, describe, name_shape
 
 RED, BLUE = Thing("circle", "red"), Thing("square", "blue")
 
@@ -291,6 +293,57 @@ def test_a_striped_triangle_with_steps_for_flanks_is_a_triangle():
             draw.rectangle((148 - half, top + 16, 108 + half, top + 31), (100, 20, 20))
 
     assert check(painted(draw, (40, 42, 40)), Scene((Thing("triangle", "red", None, "striped"),))).correct
+
+
+def test_stripes_that_part_a_triangle_leave_it_one_thing():
+    def draw(draw):
+        for step in range(5):
+            top, half = 40 + 32 * step, 24 + 18 * step
+            draw.rectangle((128 - half, top, 128 + half, top + 17), RED_PAINT)
+
+    verdict = check(painted(draw, (46, 46, 46)), Scene((Thing("triangle", "red", None, "striped"),)))
+    assert verdict.attributes["count"], verdict.reason
+    assert verdict.attributes["texture"], verdict.reason
+    two = painted(lambda draw: [draw.rectangle((90, top, 166, top + 76), RED_PAINT) for top in (20, 110)])
+    assert check(two, Scene((Thing("square", "red"), Thing("square", "red")))).correct, "two squares stay two"
+
+
+def test_a_letter_that_could_be_another_is_not_read():
+    image = drawn(Scene((), (), None, "FLY"))
+    sign = read(image).sign
+    left, top = round(sign.box[0] * 4), round(sign.box[1] * 4)
+    assert sign.word == "FLY"
+    spoilt = image.copy()
+    cell = np.s_[top + 4 : top + 8, left + 12 : left + 16]  # F without its top right cell is as near to P.
+    spoilt[cell] = image[top + 1, left + 1]
+    assert read(spoilt).sign.word == "?LY"
+    assert "the word FLY asked, ?LY seen" in check(spoilt, Scene((), (), None, "FLY")).reason
+
+
+def test_a_thing_of_the_hue_that_tinges_its_ground_is_seen():
+    tinged = painted(lambda draw: draw.rectangle((80, 80, 176, 176), CYAN_PAINT), (30, 66, 68))
+    assert read(tinged).things[0].colour == "cyan"
+    assert check(tinged, Scene((Thing("square", "cyan"),))).correct
+
+
+def test_what_the_weights_of_silhouettes_are_for_is_what_is_described():
+    stored = json.loads(WEIGHTS.read_text("utf-8"))
+    names = list(describe(Silhouette(np.ones((20, 20), np.bool_), "plain", False, False)))
+    assert [list(stored[name]) for name in ("mean", "scale")] == [names, names]
+    assert {name: list(slope) for name, slope in stored["slope"].items()} == dict.fromkeys(NAMES, names)
+    assert list(stored["bias"]) == list(NAMES)
+
+
+@pytest.mark.parametrize(("shift", "turn"), [((0, 0), False), ((7, 0), False), ((3, 11), True)])
+def test_a_silhouette_is_described_alike_wherever_it_is_and_mirrored(shift, turn):
+    rows, columns = np.mgrid[:64, :64]
+    mask = (rows > 10) & (rows < 40) & (abs(columns - 26) < (rows - 8) / 2.2)
+    moved = np.roll(mask[:, ::-1] if turn else mask, shift, (0, 1))
+    one, other = (describe(Silhouette(silhouette, "plain", False, False)) for silhouette in (mask, moved))
+    mirrored = {"left quarter": "right quarter", "right quarter": "left quarter"} if turn else {}
+    for name, value in one.items():
+        assert value == pytest.approx(other[mirrored.get(name, name)], abs=1e-6), name
+    assert name_shape(Silhouette(mask, "plain", False, False)) == "triangle"
 
 
 def test_a_faint_tint_of_the_ground_is_no_thing_and_a_small_thing_of_full_colour_is_one():
