@@ -36,6 +36,7 @@ weights: $(VENV)/.installed
 	$(BIN)/python weights/text_encoder.py
 	$(BIN)/python weights/clip.py
 	$(BIN)/python weights/reference.py
+	$(BIN)/python weights/silhouette.py
 	$(TRAIN) --stage base --data shapes -o build/weights/first
 	$(TRAIN) --stage base --data shapes_words --init build/weights/first --lr 1e-3 --warmup 100 \
 	  --steps 11400 --decay-steps 11400 -o build/weights/imagen

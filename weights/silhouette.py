@@ -49,6 +49,17 @@ STRANGER = 0.5
 """Of an outline that is none of the five."""
 SEED = 0
 
+CARD = """# What the shapes world's checker names silhouettes by
+
+A multinomial logistic regression of {features} features (`drawbench.shapes.silhouette.describe`) on five shapes and none.
+
+Fitted to {eye:,} silhouettes of what the shipped cascade drew (`drawbench run --prompts shapes`, seeds 0, 77, 78 and 79),
+labelled by eye, and to {known:,} whose name is known. Of the first it names {named:.3f} as they were labelled, of the others
+{right:.3f}. How far the whole checker agrees with the eye on other images: README.md, "The shapes world".
+
+Made by `python weights/silhouette.py` in less than a minute. Licence: Apache-2.0, as the project.
+"""
+
 Labelled = tuple[Silhouette, str, float]
 """A silhouette, its name, and its weight."""
 
@@ -206,6 +217,10 @@ def main() -> None:
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(arguments.out, (json.dumps(stored, indent=1) + "\n").encode())
+    card = CARD.format(
+        features=len(names), eye=count, known=len(rows) - count, named=same[:count].mean(), right=same[count:].mean()
+    )
+    write_atomic(arguments.out.with_name("CARD.md"), card.encode())
     print(arguments.out)
 
 
