@@ -26,9 +26,10 @@ def read_word(tone: NDArray[np.float32], left: int, top: int) -> str | None:
 
     A letter that could as well be another is a question mark.
     """
-    contrast = _contrast(_patches(tone.astype(np.float32), left, top))
-    if not len(contrast):
-        return None
+    patches = _patches(tone.astype(np.float32), left, top)
+    if not len(patches):
+        return None  # It leaves the picture.
+    contrast = _contrast(patches)
     rows = slice(1, 6)
     empty = contrast.copy()
     numbers = []
@@ -44,7 +45,8 @@ def read_word(tone: NDArray[np.float32], left: int, top: int) -> str | None:
     error += (empty**2).sum((1, 2))
     best = int(error.argmin())
     legible = error[best] < _LEGIBLE * contrast[best].size
-    return "".join((_LETTERS + _UNCLEAR)[found[best]] for found in numbers) if legible else None
+    word = "".join((_LETTERS + _UNCLEAR)[found[best]] for found in numbers)
+    return word if legible and word.strip(_UNCLEAR) else None
 
 
 def _patches(tone: NDArray[np.float32], left: int, top: int) -> NDArray[np.float32]:

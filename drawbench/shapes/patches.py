@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -82,30 +83,34 @@ def sharpened(part: Mask, chroma: NDArray[np.float32]) -> Iterator[Mask]:
     return parts(part & (chroma > _EDGE * own))
 
 
-def rejoined(pieces: Iterable[Mask]) -> list[Mask]:
-    """Returns the pieces of one hue, those that only dark stripes part made one: flat, close, and one above the other."""
-    from scipy import ndimage
-
-    joined: list[Mask] = []
+def rejoined(pieces: Iterable[Mask], smooth: NDArray[np.float32]) -> list[Mask]:
+    """Returns the pieces of one hue, those made one that dark stripes part: they make a striped thing together."""
+    groups: list[list[Mask]] = []
     for piece in sorted(pieces, key=lambda piece: int(np.nonzero(piece)[0].min())):
-        above = next((number for number, other in enumerate(joined) if _stripe_apart(other, piece)), None)
-        if above is None:
-            joined.append(piece)
+        group = next((group for group in groups if _between(group[-1], piece) is not None), None)
+        if group is None:
+            groups.append([piece])
         else:
-            column = np.ones((2 * _STRIPE_GAP + 1, 1))
-            joined[above] = ndimage.binary_closing(joined[above] | piece, column) | joined[above] | piece
-    return joined
+            group.append(piece)
+    made: list[Mask] = []
+    for group in groups:
+        whole = np.any(group, axis=0)
+        for upper, lower in pairwise(group):
+            whole[_between(upper, lower)] = True
+        made.extend([whole] if len(group) > 1 and _texture(whole, smooth.max(2)) == "striped" else group)
+    return made
 
 
-def _stripe_apart(upper: Mask, lower: Mask) -> bool:
-    """Says whether a stripe's height lies between two pieces, one of them twice as wide as high or more."""
+def _between(upper: Mask, lower: Mask) -> tuple[slice, slice] | None:
+    """Returns what lies between two pieces of which one is flat, where a stripe's height parts them, else None."""
     (top, first), (bottom, last) = (
         (np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))) for mask in (upper, lower)
     )
-    gap = int(bottom[0]) - int(top[-1]) - 1
-    shared = min(first[-1], last[-1]) - max(first[0], last[0]) + 1
+    gap = slice(int(top[-1]) + 1, int(bottom[0]))
+    shared = slice(int(max(first[0], last[0])), int(min(first[-1], last[-1])) + 1)
     flat = len(last) >= 2 * len(bottom) or len(first) >= 2 * len(top)
-    return 0 < gap <= _STRIPE_GAP and bool(shared >= 0.8 * min(np.ptp(first), np.ptp(last))) and flat
+    near = 0 < gap.stop - gap.start <= _STRIPE_GAP and shared.stop - shared.start >= 0.8 * min(len(first), len(last))
+    return (gap, shared) if near and flat else None
 
 
 class Patch(NamedTuple):

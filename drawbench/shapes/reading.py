@@ -107,9 +107,13 @@ def read(image: NDArray[np.uint8]) -> Seen:
         make_patch(sharp, hue, hues, smooth)
         for hue in range(len(COLOURS))
         for sharp in rejoined(
-            sharp
-            for part in parts(ndimage.binary_opening(hues == hue, np.ones((3, 3))))
-            for sharp in sharpened(part, chroma)
+            (
+                sharp
+                for part in parts(ndimage.binary_opening(hues == hue, np.ones((3, 3))))
+                if hue != own or not _reaches_rim(part)  # A tinged ground that is darker at one side is no thing.
+                for sharp in sharpened(part, chroma)
+            ),
+            smooth,
         )
     ]
     patches = without_stains(patches, smooth)
@@ -152,10 +156,16 @@ def _thing(patch: Patch, colour: Colour | None) -> SeenThing:
     area = float(whole.sum())
     silhouette = Silhouette(whole, patch.texture, patch.hollow, bool(patch.holes.sum() > 0.04 * area))
     shape = name_shape(silhouette) or ("triangle" if is_stepped(silhouette) else None)
+    if silhouette.pierced and shape != "ring":
+        shape = None
     rows, columns = np.nonzero(whole)
     size: Size = "large" if width_of(shape, area / _PER_CELL**2) > _LARGE else "small"
     middle = float(columns.mean() + 0.5) / _PER_CELL, float(rows.mean() + 0.5) / _PER_CELL
     return SeenThing(shape, colour, size, silhouette, *middle, _box(whole))
+
+
+def _reaches_rim(part: Mask) -> bool:
+    return bool(part[[0, -1]].any() or part[:, [0, -1]].any())
 
 
 def _box(mask: Mask) -> tuple[float, float, float, float]:

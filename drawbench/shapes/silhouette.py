@@ -62,13 +62,15 @@ def name_shape(seen: Silhouette) -> Shape | None:
     if min(height, width) < _SMALLEST or not 0.68 < width / height < 1.48:
         return None
     weights = _weights()
-    features = np.array([*describe(seen).values()])
+    described = describe(seen)
+    features = np.array([described[name] for name in weights.features])
     scores = weights.bias + weights.slope @ ((features - weights.mean) / weights.scale)
     best = int(scores.argmax())
     return None if NAMES[best] == NONE else SHAPES[best]
 
 
 class _Weights(NamedTuple):
+    features: tuple[str, ...]
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
     slope: NDArray[np.float64]
@@ -79,13 +81,14 @@ class _Weights(NamedTuple):
 @cache
 def _weights() -> _Weights:
     stored = json.loads(WEIGHTS.read_text("utf-8"))
-    mean, scale = (np.array([*stored[name].values()]) for name in ("mean", "scale"))
-    slope = np.array([[*stored["slope"][name].values()] for name in NAMES])
-    return _Weights(mean, scale, slope, np.array([stored["bias"][name] for name in NAMES]))
+    features = tuple(stored["mean"])
+    mean, scale = (np.array([stored[kind][feature] for feature in features]) for kind in ("mean", "scale"))
+    slope = np.array([[stored["slope"][name][feature] for feature in features] for name in NAMES])
+    return _Weights(features, mean, scale, slope, np.array([stored["bias"][name] for name in NAMES]))
 
 
 def describe(seen: Silhouette) -> dict[str, float]:
-    """Returns what the regression weighs, by name; the silhouette is at least 5 pixels wide and high."""
+    """Returns what the regression weighs, by name."""
     rows, columns = np.nonzero(seen.whole)
     cut = seen.whole[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     flags = {
@@ -154,7 +157,7 @@ def _waves(cut: NDArray[np.bool_]) -> dict[str, float]:
     fourth wave, whose corners lie between, from a cross's.
     """
     rim, radius = _rim(cut)
-    turn = np.exp(0.5j * np.pi * np.arange(_RAYS // 2 + 1))  # Row numbers grow downwards: the top is at -90 degrees.
+    turn = np.exp(-0.5j * np.pi * np.arange(_RAYS // 2 + 1))  # Row numbers grow downwards: the top is at -90 degrees.
     waves = np.fft.rfft(rim) * 2 / _RAYS * turn
     strength = np.abs(waves)
     lumps = float(np.sqrt((strength[3:] ** 2).sum()))

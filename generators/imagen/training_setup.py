@@ -129,19 +129,19 @@ def set_up(given: Given, way: Way, folder: Path) -> Iterator[Made]:
             compiled=way.compiled,
             processes=process.processes,
         )
-        if first is not None:
-            trainer.begin_from(load_network(first, stage, "cpu", torch.float32).state_dict())
-        workers = way.workers if way.workers is not None else 4 if device.startswith("cuda") else 0
-        grid = first_samples(samples) if process.rank == 0 else None
-        work = Work(samples, texts, identity, recipe.steps, workers, way.max_minutes, way.save_minutes, grid)
-        if process.rank == 0:
-            millions = sum(parameter.numel() for parameter in trainer.network.parameters()) / 1e6
-            amount = f"{source.size} captioned images" if source.size else "an endless stream"
-            say(
-                f"{stage.name} of {given.preset}: {millions:.1f} M parameters, {amount}, batches of {recipe.batch_size} to step "
-                f"{recipe.steps}, {recipe.optimizer}, {recipe.dtype} on {process.processes} x {device}"
-            )
         try:
+            if first is not None:
+                trainer.begin_from(load_network(first, stage, "cpu", torch.float32).state_dict())
+            workers = way.workers if way.workers is not None else 4 if device.startswith("cuda") else 0
+            grid = first_samples(samples) if process.rank == 0 else None
+            work = Work(samples, texts, identity, recipe.steps, workers, way.max_minutes, way.save_minutes, grid)
+            if process.rank == 0:
+                millions = sum(parameter.numel() for parameter in trainer.network.parameters()) / 1e6
+                amount = f"{source.size} captioned images" if source.size else "an endless stream"
+                say(
+                    f"{stage.name} of {given.preset}: {millions:.1f} M parameters, {amount}, batches of {recipe.batch_size} to "
+                    f"step {recipe.steps}, {recipe.optimizer}, {recipe.dtype} on {process.processes} x {device}"
+                )
             yield Made(checkpoint, trainer, work, process)
         finally:
             trainer.part()

@@ -18,7 +18,7 @@ from drawbench.shapes.layout import DrawnScene, arrange
 from drawbench.shapes.reading import read
 from drawbench.shapes.renderer import render
 from drawbench.shapes.scene import SIGN, Relation, Scene, Thing
-from drawbench.shapes.silhouette import NAMES, WEIGHTS, Silhouette, describe, name_shape
+from drawbench.shapes.silhouette import NAMES, WEIGHTS, Silhouette, describe
 
 RED, BLUE = Thing("circle", "red"), Thing("square", "blue")
 
@@ -334,16 +334,50 @@ def test_what_the_weights_of_silhouettes_are_for_is_what_is_described():
     assert list(stored["bias"]) == list(NAMES)
 
 
-@pytest.mark.parametrize(("shift", "turn"), [((0, 0), False), ((7, 0), False), ((3, 11), True)])
-def test_a_silhouette_is_described_alike_wherever_it_is_and_mirrored(shift, turn):
+def test_a_silhouette_is_described_alike_when_mirrored_but_for_its_sides():
     rows, columns = np.mgrid[:64, :64]
-    mask = (rows > 10) & (rows < 40) & (abs(columns - 26) < (rows - 8) / 2.2)
-    moved = np.roll(mask[:, ::-1] if turn else mask, shift, (0, 1))
-    one, other = (describe(Silhouette(silhouette, "plain", False, False)) for silhouette in (mask, moved))
-    mirrored = {"left quarter": "right quarter", "right quarter": "left quarter"} if turn else {}
-    for name, value in one.items():
-        assert value == pytest.approx(other[mirrored.get(name, name)], abs=1e-6), name
-    assert name_shape(Silhouette(mask, "plain", False, False)) == "triangle"
+    mask = (rows > 10) & (rows < 40) & (abs(columns - 26) < (rows - 8) / 2.2) & (rows + columns < 74)
+    one, other = (describe(Silhouette(seen, "plain", False, False)) for seen in (mask, mask[:, ::-1]))
+    assert one["left quarter"] == other["right quarter"] != other["left quarter"] == one["right quarter"]
+    for name in one.keys() - {"left quarter", "right quarter"}:
+        assert one[name] == pytest.approx(other[name], abs=1e-6), name
+    assert one["wave 3 at the top"] > 0 > describe(Silhouette(mask[::-1], "plain", False, False))["wave 3 at the top"]
+
+
+def test_a_plank_of_the_same_colour_beside_a_thing_is_a_thing_too():
+    def planks(paint):
+        paint.rectangle((60, 84, 164, 188), RED_PAINT)
+        paint.rectangle((60, 44, 164, 72), RED_PAINT)
+
+    for ground in ((255, 255, 255), (46, 46, 46)):
+        assert "two things seen" in check(painted(planks, ground), Scene((Thing("square", "red"),))).reason
+
+
+@pytest.mark.parametrize("shape", ["square", "triangle"])
+def test_a_frame_is_no_shape(shape):
+    def frame(draw):
+        if shape == "square":
+            draw.rectangle((58, 58, 198, 198), RED_PAINT)
+            draw.rectangle((82, 82, 174, 174), (208, 208, 208))
+        else:
+            draw.polygon([(128, 30), (226, 210), (30, 210)], RED_PAINT)
+            draw.polygon([(128, 96), (176, 184), (80, 184)], (208, 208, 208))
+
+    assert not check(painted(frame), Scene((Thing(shape, "red"),))).correct
+
+
+def test_a_tinged_ground_that_is_lighter_at_one_end_is_no_thing():
+    ramp = np.linspace((20, 50, 52), (50, 150, 155), 64).astype(np.uint8)
+    image = np.repeat(ramp[:, None], 64, axis=1)
+    image[22:42, 22:42] = RED_PAINT
+    assert [thing.colour for thing in read(image).things] == ["red"]
+
+
+@pytest.mark.parametrize("place", [np.s_[10:34, 19:63], np.s_[43:64, 2:46]])
+def test_a_plate_that_leaves_the_picture_has_no_word(place):
+    image = np.full((64, 64, 3), 40, np.uint8)
+    image[place] = 235
+    assert read(image).sign.word is None
 
 
 def test_a_faint_tint_of_the_ground_is_no_thing_and_a_small_thing_of_full_colour_is_one():
