@@ -5,7 +5,7 @@ is held against the eye: the masks of their boxes, their textures and holes, and
 
 - ``thing``: 1,000 things shown alone, two thirds of them doubtful, to five pairs of eyes: one of the five shapes, or none.
 - ``picture``: of pictures judged whole against their captions. In a right one each thing is what the caption says. In a wrong one
-  in which nothing but a shape can be wrong, the thing that was likest to be it is none.
+  in which nothing but a shape can be wrong, the thing that was likeliest to be at fault is none.
 
 With them go things drawn exactly, whose shape is known, and outlines that are none of the five. The weights that are there
 before have no part in it: only silhouettes are read with them, not their names.
