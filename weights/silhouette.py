@@ -7,6 +7,8 @@ is held against the eye: the masks of their boxes, their textures and holes, and
 - ``picture``: of pictures judged whole against their captions. In a right one each thing is what the caption says. In a wrong one
   in which nothing but a shape can be wrong, the thing that was likeliest to be at fault is none.
 
+Those who labelled were vision-language models that looked at sheets, asked to judge as a careful person would.
+
 With them go things drawn exactly, whose shape is known, and outlines that are none of the five. The weights that are there
 before have no part in it: only silhouettes are read with them, not their names.
 """
@@ -54,7 +56,7 @@ CARD = """# What the shapes world's checker names silhouettes by
 A multinomial logistic regression of {features} features (`drawbench.shapes.silhouette.describe`) on five shapes and none.
 
 Fitted to {eye:,} silhouettes of what the shipped cascade drew (`drawbench run --prompts shapes`, seeds 0, 77, 78 and 79),
-labelled by eye, and to {known:,} whose name is known. Of the first it names {named:.3f} as they were labelled, of the others
+labelled by eye (of vision-language models), and to {known:,} whose name is known. Of the first it names {named:.3f} as they were labelled, of the others
 {right:.3f}. How far the whole checker agrees with the eye on other images: README.md, "The shapes world".
 
 Made by `python weights/silhouette.py` in less than a minute. Licence: Apache-2.0, as the project.
