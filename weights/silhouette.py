@@ -56,10 +56,11 @@ CARD = """# What the shapes world's checker names silhouettes by
 A multinomial logistic regression of {features} features (`drawbench.shapes.silhouette.describe`) on five shapes and none.
 
 Fitted to {eye:,} silhouettes of what the shipped cascade drew (`drawbench run --prompts shapes`, seeds 0, 77, 78 and 79),
-labelled by eye (of vision-language models), and to {known:,} whose name is known. Of the first it names {named:.3f} as they were labelled, of the others
-{right:.3f}. How far the whole checker agrees with the eye on other images: README.md, "The shapes world".
+labelled by eye (of vision-language models), and to {known:,} whose name is known. Of the first it names {named:.3f} as they
+were labelled, of the others {right:.3f}. How far the whole checker agrees with the eye on other images: README.md, "The shapes
+world".
 
-Made by `python weights/silhouette.py` in less than a minute. Licence: Apache-2.0, as the project.
+Made by `OMP_NUM_THREADS=1 python weights/silhouette.py` in less than a minute. Licence: Apache-2.0, as the project.
 """
 
 Labelled = tuple[Silhouette, str, float]
